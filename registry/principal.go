@@ -1,0 +1,80 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/isocore/isocore/refusal"
+	"github.com/isocore/isocore/tenant"
+)
+
+// How many principals a node holds in memory, and how long a subject is.
+const (
+	maxPrincipals = 1 << 20
+	maxSubject    = 255
+)
+
+// Principal returns the id of who is sub at the issuer iss in tenant t, and
+// assigns one the first time. No two of (tenant, issuer, sub) share one.
+func (r *Registry) Principal(ctx context.Context, t tenant.ID, iss, sub string) ([16]byte, error) {
+	bad := func(c rune) bool { return !unicode.IsPrint(c) }
+	if sub == "" || len(sub) > maxSubject || !utf8.ValidString(sub) || strings.ContainsFunc(sub, bad) {
+		return [16]byte{}, refusal.New(refusal.Malformed, "registry: the subject is not printable text of 1 to %d bytes", maxSubject)
+	}
+	ctx, cancel := context.WithTimeout(ctx, toAnswer)
+	defer cancel()
+	id, err := findPrincipal(ctx, r.pool, t, iss, sub)
+	if err == nil {
+		return id, r.known(ctx, id)
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return [16]byte{}, failed(err)
+	}
+	if v := r.view.Load(); v != nil && v.principals.size() >= maxPrincipals {
+		return [16]byte{}, refusal.New(refusal.TooMany, "registry: there are %d principals", maxPrincipals)
+	}
+	err = r.change(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
+		id, err = assignPrincipal(ctx, tx, t, iss, sub)
+		return err
+	})
+	if err != nil {
+		return [16]byte{}, err
+	}
+	return id, nil
+}
+
+// known sees to it that this node knows a principal another one assigned.
+func (r *Registry) known(ctx context.Context, id [16]byte) error {
+	if v := r.view.Load(); v != nil {
+		if _, ok := v.principals.find(id); ok {
+			return nil
+		}
+	}
+	return r.refresh(ctx, r.pool)
+}
+
+func findPrincipal(ctx context.Context, q querier, t tenant.ID, iss, sub string) (id [16]byte, err error) {
+	err = q.QueryRow(ctx, `SELECT p.id FROM principal p JOIN issuer i ON i.id = p.issuer JOIN tenant t ON t.id = p.tenant
+		WHERE p.tenant = $1 AND i.url = $2 AND i.state = 'active' AND t.state <> 'gone' AND p.sub = $3`, t.UUID(), iss, sub).Scan(&id)
+	return id, err
+}
+
+// assignPrincipal looks again, now that no one else can change anything.
+func assignPrincipal(ctx context.Context, tx pgx.Tx, t tenant.ID, iss, sub string) (id [16]byte, err error) {
+	if id, err = findPrincipal(ctx, tx, t, iss, sub); !errors.Is(err, pgx.ErrNoRows) {
+		return id, err
+	}
+	err = tx.QueryRow(ctx, `INSERT INTO principal (id, tenant, issuer, sub)
+		SELECT $1, t.id, i.id, $4 FROM tenant t, issuer i
+		WHERE t.id = $2 AND t.state <> 'gone' AND i.url = $3 AND i.state = 'active' RETURNING id`,
+		tenant.New().UUID(), t.UUID(), iss, sub).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return id, missing("tenant " + t.String() + " with issuer " + iss)
+	}
+	return id, err
+}
