@@ -7,7 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"time"
+
+	"golang.org/x/net/netutil"
 
 	"github.com/isocore/isocore/refusal"
 )
@@ -21,7 +22,12 @@ type Public struct {
 	Log   *slog.Logger
 }
 
-// Serve answers the connections of ln until ctx is done. It owns ln.
+// maxPublic bounds the connections of those who ask, all of whom are
+// strangers: the rest waits in the kernel, and costs no descriptor.
+const maxPublic = 32
+
+// Serve answers the connections of ln until ctx is done, a request each. It
+// owns ln.
 func (p Public) Serve(ctx context.Context, ln net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { p.say(w, "text/plain", []byte("alive\n")) })
@@ -38,13 +44,13 @@ func (p Public) Serve(ctx context.Context, ln net.Listener) error {
 		ReadHeaderTimeout: headerTime,
 		ReadTimeout:       headerTime,
 		WriteTimeout:      headerTime,
-		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 	}
+	s.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { s.Close() }) //nolint:errcheck // it is being closed
 	defer stop()
-	err := s.Serve(ln)
+	err := s.Serve(netutil.LimitListener(ln, maxPublic))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

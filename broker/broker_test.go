@@ -113,7 +113,7 @@ func TestAdmit(t *testing.T) {
 
 func TestAdmitInOrder(t *testing.T) {
 	limits := brokertest.Limits()
-	limits.Rate, limits.Burst = 0.001, 1
+	limits.Rate, limits.Burst = 0.001, 2 // to enter is an operation too
 	w := brokertest.New(t, "postgres", limits)
 	s := enter(t, w, identity.PGRead)
 	if _, err := broker.Admit(t.Context(), s, table, ask("set")); refusal.Of(err) != refusal.Narrow {

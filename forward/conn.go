@@ -4,6 +4,7 @@ package forward
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -52,10 +53,12 @@ type Conn struct {
 	in     *bufio.Reader
 	out    *bufio.Writer
 	owner  tenant.ID
-	dst    []byte        // what Send encodes into, kept for its capacity
+	dst    []byte        // sent, and not flushed; kept for its capacity
+	slow   time.Duration // what the store may take for one operation; zero is [slowTime]
 	last   chan struct{} // closed when the newest turn is done
 	mu     sync.Mutex    // guards what follows
 	turns  int           // sent, and not yet answered
+	owed   int           // the operations of these
 	broken error         // why it was destroyed
 }
 
@@ -84,9 +87,39 @@ func (c *Conn) Err() error {
 	return c.broken
 }
 
-// Flush sends what is buffered.
+// slowTime is what a store may take for one operation, unless [Conn.Limit]
+// says otherwise.
+const slowTime = time.Minute
+
+// Limit sets what the store may take for one operation: a store that reads
+// nothing for longer than everything it owes may take is given up. It is for
+// the goroutine that sends.
+func (c *Conn) Limit(slow time.Duration) { c.slow = slow }
+
+// Buffered returns how many bytes wait for a [Conn.Flush].
+func (c *Conn) Buffered() int { return len(c.dst) }
+
+// Flush sends what is buffered. It may block until the store, which does not
+// read while somebody must take its answers, has been heard: whoever answers
+// must have every turn that was sent by then.
 func (c *Conn) Flush() error {
-	if err := c.out.Flush(); err != nil {
+	c.mu.Lock()
+	wait := cmp.Or(c.slow, slowTime) * time.Duration(c.owed+1)
+	c.mu.Unlock()
+	err := c.net.SetWriteDeadline(time.Now().Add(wait))
+	if err == nil {
+		_, err = c.out.Write(c.dst)
+	}
+	if err == nil {
+		err = c.out.Flush()
+	}
+	if err == nil {
+		err = c.net.SetWriteDeadline(time.Time{}) // taking leave may come much later
+	}
+	if c.dst = c.dst[:0]; cap(c.dst) > keepBuffer {
+		c.dst = nil
+	}
+	if err != nil {
 		c.Destroy(err)
 		return refusal.New(refusal.Unavailable, "%w", err)
 	}
@@ -101,6 +134,7 @@ type Turn struct {
 	sent   time.Time
 	took   time.Duration // from sent to the end of the answer
 	pass   closer
+	ops    int // how many operations it is of
 }
 
 // A closer is what a Turn needs of its Pass, whatever the request.
@@ -111,7 +145,7 @@ type closer interface {
 }
 
 // Send writes one admitted request into the buffer of c; [Conn.Flush] sends
-// it. If the request may write, its decision is durable before a byte is. It
+// it, and Send never waits for the store. If the request may write, its decision is durable before a byte is. It
 // fails, and destroys c, if c was lent to another tenant than p's. Whatever it
 // returns, the outcome of p is recorded: here, or by [Turn.Answer].
 func Send[R Wire](ctx context.Context, c *Conn, p *broker.Pass[R]) (*Turn, error) {
@@ -123,24 +157,20 @@ func Send[R Wire](ctx context.Context, c *Conn, p *broker.Pass[R]) (*Turn, error
 	if err != nil {
 		return nil, abandon(ctx, p, err)
 	}
-	if c.dst, err = req.Encode(c.dst[:0]); err != nil {
-		c.Destroy(err)
-		return nil, abandon(ctx, p, refusal.New(refusal.Internal, "%w", err))
-	}
 	if err := c.Err(); err != nil {
 		return nil, abandon(ctx, p, refusal.New(refusal.Unavailable, "%w", err))
 	}
-	if _, err := c.out.Write(c.dst); err != nil {
+	dst, err := req.Encode(c.dst)
+	if err != nil {
 		c.Destroy(err)
-		return nil, abandon(ctx, p, refusal.New(refusal.Unavailable, "%w", err))
+		return nil, abandon(ctx, p, refusal.New(refusal.Internal, "%w", err))
 	}
-	if cap(c.dst) > keepBuffer {
-		c.dst = nil
-	}
-	t := &Turn{conn: c, before: c.last, done: make(chan struct{}), sent: time.Now(), pass: p}
+	c.dst = dst
+	t := &Turn{conn: c, before: c.last, done: make(chan struct{}), sent: time.Now(), pass: p, ops: len(req.Operations())}
 	c.last = t.done
 	c.mu.Lock()
 	c.turns++
+	c.owed += t.ops
 	c.mu.Unlock()
 	return t, nil
 }
@@ -183,6 +213,7 @@ func (t *Turn) hear(ctx context.Context, read func(store *bufio.Reader) error) e
 	t.took = time.Since(t.sent)
 	t.conn.mu.Lock()
 	t.conn.turns--
+	t.conn.owed -= t.ops
 	t.conn.mu.Unlock()
 	if err != nil {
 		t.conn.Destroy(err)
@@ -211,7 +242,7 @@ func (c *Conn) idle() error {
 	switch {
 	case c.broken != nil:
 		return c.broken
-	case c.turns > 0 || c.out.Buffered() > 0 || c.in.Buffered() > 0:
+	case c.turns > 0 || len(c.dst) > 0 || c.out.Buffered() > 0 || c.in.Buffered() > 0:
 		return errOutstanding
 	}
 	return c.silent()

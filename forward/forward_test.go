@@ -98,7 +98,7 @@ func (s *store) lines() []string {
 
 func pool(s *store, p *peer, n int) *forward.Pool {
 	return &forward.Pool{
-		Dial: s.dial, Max: n, Wait: 50 * time.Millisecond,
+		Dial: s.dial, Max: n, Each: n, Wait: 50 * time.Millisecond,
 		Open: func(context.Context, *bufio.ReadWriter) (forward.Peer, error) { return p, nil },
 	}
 }
@@ -365,13 +365,13 @@ func TestPool(t *testing.T) {
 	p.Put(t.Context(), three)
 
 	for name, bad := range map[string]*forward.Pool{
-		"dial":  {Dial: func(context.Context) (net.Conn, error) { return nil, errBoom }, Max: 1, Wait: time.Second},
-		"open":  {Dial: s.dial, Open: func(context.Context, *bufio.ReadWriter) (forward.Peer, error) { return nil, errBoom }, Max: 1, Wait: time.Second},
+		"dial":  {Dial: func(context.Context) (net.Conn, error) { return nil, errBoom }, Max: 1, Each: 1, Wait: time.Second},
+		"open":  {Dial: s.dial, Open: func(context.Context, *bufio.ReadWriter) (forward.Peer, error) { return nil, errBoom }, Max: 1, Each: 1, Wait: time.Second},
 		"enter": pool(s, &peer{enter: errBoom}, 1),
 		"hangs": {Dial: s.dial, Open: func(_ context.Context, rw *bufio.ReadWriter) (forward.Peer, error) {
 			_, err := rw.ReadByte()
 			return nil, err
-		}, Max: 1, Wait: 50 * time.Millisecond},
+		}, Max: 1, Each: 1, Wait: 50 * time.Millisecond},
 	} {
 		for range 3 { // the slot is free again every time
 			if _, err := bad.Get(t.Context(), a); refusal.Of(err) != refusal.Unavailable {
@@ -379,4 +379,30 @@ func TestPool(t *testing.T) {
 			}
 		}
 	}
+}
+
+// One tenant cannot have every connection: there is one left for another.
+func TestNoTenantHasAll(t *testing.T) {
+	w := brokertest.New(t, "postgres", brokertest.Limits())
+	p := pool(&store{}, &peer{}, 2)
+	p.Each = 1
+	a, b := session(t, w, w.A).Scope(), session(t, w, w.B).Scope()
+	first, err := p.Get(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Get(t.Context(), a); refusal.Of(err) != refusal.TooMany {
+		t.Fatal(err)
+	}
+	other, err := p.Get(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Put(t.Context(), first)
+	again, err := p.Get(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Put(t.Context(), again)
+	p.Put(t.Context(), other)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/scope"
+	"github.com/isocore/isocore/tenant"
 )
 
 // bufferSize is that of each direction of a store connection.
@@ -22,10 +23,36 @@ type Pool struct {
 	Dial func(context.Context) (net.Conn, error)
 	Open func(context.Context, *bufio.ReadWriter) (Peer, error) // logs in
 	Max  int                                                    // connections at once
+	Each int                                                    // of them, lent to one tenant; less than Max, so that none can have all
 	Wait time.Duration                                          // how long Get may wait for one of them
 
 	once  sync.Once
 	slots chan struct{}
+	mu    sync.Mutex // guards what follows
+	lent  map[tenant.ID]int
+}
+
+// take counts a connection as lent to t, unless t has all it may have.
+func (p *Pool) take(t tenant.ID) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lent[t] >= p.Each {
+		return refusal.New(refusal.TooMany, "forward: tenant %s has %d connections to the store", t, p.Each)
+	}
+	if p.lent == nil {
+		p.lent = make(map[tenant.ID]int)
+	}
+	p.lent[t]++
+	return nil
+}
+
+// giveBack is the inverse of take.
+func (p *Pool) giveBack(t tenant.ID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lent[t]--; p.lent[t] <= 0 {
+		delete(p.lent, t)
+	}
 }
 
 // Get returns a connection that is the tenant's of s and nobody else's. It is
@@ -35,16 +62,21 @@ func (p *Pool) Get(ctx context.Context, s scope.Scope) (*Conn, error) {
 	if s.Tenant().IsZero() {
 		return nil, refusal.New(refusal.Internal, "forward: a connection for nobody")
 	}
+	if err := p.take(s.Tenant()); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, p.Wait)
 	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
 	case <-ctx.Done():
+		p.giveBack(s.Tenant())
 		return nil, refusal.New(refusal.TooMany, "forward: all %d connections to the store are lent", p.Max)
 	}
 	c, err := p.open(ctx, s)
 	if err != nil {
 		<-p.slots
+		p.giveBack(s.Tenant())
 		return nil, refusal.New(refusal.Unavailable, "%w", err)
 	}
 	return c, nil
@@ -85,4 +117,5 @@ func (p *Pool) Put(ctx context.Context, c *Conn) {
 	}
 	c.Destroy(nil)
 	<-p.slots
+	p.giveBack(c.owner)
 }

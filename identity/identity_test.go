@@ -7,9 +7,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/isocore/isocore/identity"
+	"github.com/isocore/isocore/identity/identitytest"
 	"github.com/isocore/isocore/internal/jws"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/secret"
@@ -427,4 +429,22 @@ func TestAccessorsReturnCopies(t *testing.T) {
 	if err != nil || p.Has("admin:all") || again.Has("admin:all") || again.Actors()[0] != "bob" {
 		t.Errorf("%+v, %v", again, err)
 	}
+}
+
+// Some go on past the end of their token with what they had begun: they must
+// still hear of a suspension.
+func TestASuspensionIsSeenPastExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := identitytest.New(t)
+		id := tenant.New()
+		p := d.Principal(t, id)
+		time.Sleep(time.Until(p.Expires()))
+		if err := d.Verifier.Live(p); refusal.Of(err) != refusal.Expired {
+			t.Fatal(err)
+		}
+		d.Standing.Suspend(id.UUID())
+		if err := d.Verifier.Live(p); refusal.Of(err) != refusal.Suspended {
+			t.Fatal(err)
+		}
+	})
 }

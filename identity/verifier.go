@@ -186,18 +186,20 @@ func (v *Verifier) judge(f *verified, broker string) (Principal, error) {
 
 // Live returns nil as long as p may act, and otherwise why not. It is asked
 // before every operation and remembers nothing: what it said a moment ago is
-// worth nothing now.
+// worth nothing now. Standing comes before expiry: who is suspended is told so
+// even with a token that is over, for some go on past its end with what they
+// had begun, and nobody goes on past a suspension.
 func (v *Verifier) Live(p Principal) error {
 	if p.IsZero() {
 		return v.refuse(errors.New("nobody"))
-	}
-	if !v.c.Now().Before(p.expires) {
-		return refusal.New(refusal.Expired, "identity: %s: expired at %v", v.c.TrustDomain, p.expires)
 	}
 	if !v.c.Issuers(p.issuer).Holds(p.key) {
 		return v.refuse(fmt.Errorf("issuer %.100q no longer has the key", p.issuer))
 	}
 	err := v.c.Standing.Check(p.tenant, p.partner, p.id, p.issuer)
+	if err == nil && !v.c.Now().Before(p.expires) {
+		return refusal.New(refusal.Expired, "identity: %s: expired at %v", v.c.TrustDomain, p.expires)
+	}
 	if err == nil {
 		return nil
 	}

@@ -27,6 +27,10 @@ const (
 	recordWeight = 2 * 1024
 	keptText     = 8 << 10
 	hashWeight   = 32 // one provenance
+
+	connectWeight  = 4 * 1024 // beginning and end of a session, in two logs
+	keptParameter  = 256      // of a bound parameter
+	keptParameters = 64
 )
 
 const day = 24 * time.Hour
@@ -90,8 +94,16 @@ func New(c Config) (*Limiter, error) {
 	return &Limiter{c: c, tenants: make(map[tenant.ID]*usage)}, nil
 }
 
+// turn begins a new day's budget, if it is another day.
+func (u *usage) turn(now time.Time) {
+	if today := now.Unix() / int64(day/time.Second); today != u.today {
+		u.today, u.written = today, 0
+	}
+}
+
 // Connect takes one of the places for connections of p's tenant; release
-// gives it back, once.
+// gives it back, once. It counts as an operation, and pays for the records of
+// the session's beginning and end.
 func (l *Limiter) Connect(p identity.Principal) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,10 +111,18 @@ func (l *Limiter) Connect(p identity.Principal) (release func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if u.connections >= l.c.Connections {
+	now := l.c.Now()
+	u.turn(now)
+	switch {
+	case u.connections >= l.c.Connections:
 		return nil, refusal.New(refusal.TooMany, "limit: tenant %s has %d connections", p.Tenant(), u.connections)
+	case u.written > l.c.RecordBytes-connectWeight:
+		return nil, refusal.New(refusal.OverBudget, "limit: tenant %s has %d bytes of records today", p.Tenant(), u.written)
+	case !u.bucket.AllowN(now, 1):
+		return nil, refusal.New(refusal.TooFast, "limit: tenant %s is over %g operations a second", p.Tenant(), l.c.Rate)
 	}
 	u.connections++
+	u.written += connectWeight
 	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
@@ -128,9 +148,7 @@ func (l *Limiter) Reserve(p identity.Principal, ops []scope.Operation) (Hold, er
 		return nil, err
 	}
 	now := l.c.Now()
-	if today := now.Unix() / int64(day/time.Second); today != u.today {
-		u.today, u.written = today, 0
-	}
+	u.turn(now)
 	cost := weight(ops)
 	switch {
 	case u.written > l.c.RecordBytes-cost:
@@ -153,6 +171,7 @@ func weight(ops []scope.Operation) int64 {
 		for _, r := range op.Resources {
 			n += int64(len(r))
 		}
+		n += keptParameter * int64(min(len(op.Parameters), keptParameters))
 	}
 	return n
 }

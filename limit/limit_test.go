@@ -220,15 +220,16 @@ func TestMemoryIsBounded(t *testing.T) {
 	ps := principals(t, 8)
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter(t, func(c *Config) { c.Tenants = 4 })
-		release, err := l.Connect(ps[0])
-		want(t, reason(err), granted, "connected")
-		h, r := reserve(l, ps[1], 1)
-		want(t, r, granted, "in progress")
 		for _, p := range ps[2:4] {
 			leave, err := l.Connect(p)
 			want(t, reason(err), granted, "passing by")
 			leave()
 		}
+		time.Sleep(24 * time.Hour) // their records were yesterday's
+		release, err := l.Connect(ps[0])
+		want(t, reason(err), granted, "connected")
+		h, r := reserve(l, ps[1], 1)
+		want(t, r, granted, "in progress")
 		for _, p := range ps[4:6] {
 			_, err := l.Connect(p)
 			want(t, reason(err), granted, "instead of the idle")
@@ -241,7 +242,13 @@ func TestMemoryIsBounded(t *testing.T) {
 		want(t, reason(err), refusal.TooMany, "not looked at again within a second")
 		time.Sleep(time.Second)
 		_, err = l.Connect(ps[6])
+		want(t, reason(err), refusal.TooMany, "who wrote today is not forgotten, gone or not")
+		time.Sleep(24 * time.Hour)
+		_, err = l.Connect(ps[6])
 		want(t, reason(err), granted, "when one has left")
+		h, r = reserve(l, ps[1], 1)
+		want(t, r, granted, "another writes")
+		h.Settle(audit.Result{})
 		_, err = l.Connect(ps[7])
 		want(t, reason(err), refusal.TooMany, "who wrote today is not forgotten today")
 		time.Sleep(24 * time.Hour)
@@ -334,4 +341,28 @@ func BenchmarkReserve(b *testing.B) {
 		}
 		h.Settle(audit.Result{})
 	}
+}
+
+// Connecting is an operation, and its records are paid for: neither is a way
+// around the limits.
+func TestConnectingIsPaidFor(t *testing.T) {
+	p := principals(t, 1)[0]
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, func(c *Config) { c.Burst, c.Rate, c.Connections = 3, 1, 100 })
+		for range 3 {
+			_, err := l.Connect(p)
+			want(t, reason(err), granted, "in the burst")
+		}
+		_, err := l.Connect(p)
+		want(t, reason(err), refusal.TooFast, "beyond it")
+	})
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, func(c *Config) { c.RecordBytes, c.Connections = 2*connectWeight, 100 })
+		for range 2 {
+			_, err := l.Connect(p)
+			want(t, reason(err), granted, "within the budget")
+		}
+		_, err := l.Connect(p)
+		want(t, reason(err), refusal.OverBudget, "beyond it")
+	})
 }

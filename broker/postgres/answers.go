@@ -113,7 +113,7 @@ func (a *reply) next() (pgwire.Header, error) {
 func (a *reply) message(e *expect, h pgwire.Header) (done bool, err error) {
 	switch b := pgwire.Backend(h.Type); b {
 	case pgwire.BackendNoticeResponse:
-		return false, a.pass(h)
+		return false, a.notice(h)
 	case pgwire.BackendNotificationResponse:
 		return false, unreachable(a.in.DropBody())
 	case pgwire.BackendParameterStatus:
@@ -260,6 +260,7 @@ func (a *reply) error(e *expect, h pgwire.Header) error {
 	if err := decode(a.in, h, &m); err != nil {
 		return err
 	}
+	m.Fields = discreet(m.Fields)
 	a.failed, a.last, a.header = true, nil, nil
 	if e.tried != nil {
 		*e.tried = true

@@ -38,6 +38,8 @@ type client struct {
 	conn    *forward.Conn
 	backend *backend
 	drain   <-chan struct{} // closed when the node is going away
+	token   context.Context // ends with the token, and says why
+	grace   time.Duration   // what a statement may take beyond that
 	cancel  func(context.Context, pgwire.BackendKeyData) error
 
 	inbox  inbox
@@ -95,6 +97,7 @@ func (c *client) serve(ctx context.Context) error {
 		defer close(killed)
 		c.kill(context.Cause(ctx))
 	})
+	defer context.AfterFunc(c.token, func() { c.last(ctx, end) })()
 	var answering, reading sync.WaitGroup
 	fail := func(err error) {
 		if err != nil {
@@ -118,6 +121,18 @@ func (c *client) serve(ctx context.Context) error {
 	c.conduit.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a closed connection ends the reader as well
 	reading.Wait()
 	return errors.Join(err, aerr)
+}
+
+// last ends a client that the end of its token finds in a statement, if it is
+// not over in time: one whose answer nobody takes would hold its place.
+func (c *client) last(ctx context.Context, end context.CancelCauseFunc) {
+	over := time.NewTimer(c.grace)
+	defer over.Stop()
+	select {
+	case <-over.C:
+		end(context.Cause(c.token))
+	case <-ctx.Done():
+	}
 }
 
 // kill gives the connections up and stops what the backend is running. It
@@ -230,9 +245,13 @@ func (c *client) loop(ctx context.Context) error {
 	}
 }
 
-// wait waits for a message, or for a reason to stop between two transactions.
+// wait waits for a message, or for a reason to stop: between two transactions
+// or, where the token is over, between two statements.
 func (c *client) wait(ctx context.Context) error {
-	drain := c.drain
+	drain, over := c.drain, c.token.Done()
+	if c.midway.Load() {
+		over = nil // [client.last] sees to it
+	}
 	if tx := &c.build.tx; tx.block || len(tx.held) > 0 || tx.begun || c.build.u != nil {
 		drain = nil
 	}
@@ -241,6 +260,8 @@ func (c *client) wait(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-over:
+		return context.Cause(c.token)
 	case <-drain:
 		return refusal.New(refusal.Draining, "postgres: the node is going away")
 	}
@@ -260,6 +281,7 @@ func (c *client) answer(ctx context.Context, fail func(error)) error {
 		})
 		waiting.add(t, results)
 		ends := t.req.ends()
+		t.req.heard()
 		g := group{a.status, a.failed}
 		if ends && err == nil {
 			err = waiting.settle(ctx, g)

@@ -10,12 +10,15 @@ import (
 // The messages of the extended protocol, as the builder takes them.
 
 func (b *builder) parse(m *pgwire.Parse) {
+	if !b.named(m) {
+		return
+	}
 	p, f := prepare(m)
 	if m.Name == "" && (f != nil || table[p.row].Verdict == scope.Deny) {
 		b.statements.forget("") // as at the server, where any Parse ends it
 	}
-	if f == nil && m.Name != "" && b.statements.full() {
-		f = tooManyStatements()
+	if f == nil {
+		f = b.room(&b.statements, m.Name, p)
 	}
 	if f != nil {
 		b.fail(f)
@@ -42,13 +45,17 @@ func (b *builder) parse(m *pgwire.Parse) {
 }
 
 func (b *builder) bind(m *pgwire.Bind) {
+	if !b.named(m) {
+		return
+	}
 	p := b.statements.find(m.Statement)
-	switch {
-	case p == nil:
+	if p == nil {
 		b.fail(noStatement(m.Statement))
 		return
-	case m.Portal != "" && b.portals.full():
-		b.fail(tooManyStatements())
+	}
+	given := p.given(m)
+	if f := b.room(&b.portals, m.Portal, given); f != nil {
+		b.fail(f)
 		return
 	}
 	u := b.unit()
@@ -58,24 +65,30 @@ func (b *builder) bind(m *pgwire.Bind) {
 	if !b.again(m.Statement, p) {
 		return
 	}
-	p = p.given(m.Params)
 	u.body.say(m)
-	u.body.expect(expect{what: bound, op: len(u.ops), done: b.portals.set(m.Portal, p)})
+	u.body.expect(expect{what: bound, op: len(u.ops), done: b.portals.set(m.Portal, given)})
 	u.binds = u.binds || m.Portal == ""
 	switch {
-	case m.Portal != "" && p.writes():
-		// A FETCH runs what a named portal holds: it is judged here.
-		op := p.operation()
-		op.Name = rowBindWrite
-		u.ops = append(u.ops, op)
 	case p.free():
 		u.note("Parse")
+	case m.Portal != "":
+		// A FETCH runs what a named portal holds: it is judged and recorded here.
+		row := rowBind
+		if p.writes() {
+			row = rowBindWrite
+		}
+		u.ops = append(u.ops, given.binding(row))
+		u.texts += len(p.text)
 	default:
-		u.note("Bind")
+		u.bound = append(u.bound, given)
+		u.texts += len(p.text)
 	}
 }
 
 func (b *builder) describe(m *pgwire.Describe) {
+	if !b.named(m) {
+		return
+	}
 	u := b.unit()
 	if m.Target == pgwire.Portal {
 		if b.portals.find(m.Name) == nil {
@@ -101,6 +114,9 @@ func (b *builder) describe(m *pgwire.Describe) {
 }
 
 func (b *builder) close(m *pgwire.Close) {
+	if !b.named(m) {
+		return
+	}
 	u := b.unit()
 	n := &b.statements
 	if m.Target == pgwire.Portal {
@@ -112,6 +128,9 @@ func (b *builder) close(m *pgwire.Close) {
 }
 
 func (b *builder) execute(m *pgwire.Execute) {
+	if !b.named(m) {
+		return
+	}
 	p := b.portals.find(m.Portal)
 	if p == nil {
 		b.fail(noPortal(m.Portal))

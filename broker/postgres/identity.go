@@ -150,7 +150,7 @@ func (c *caller) settings(b *backend) (*request, error) {
 			if !isUTF8(p.Value) {
 				op("Execute set unlisted", p.Name)
 			}
-		case !settable[name]:
+		case !settable[name], name == messages && !audible(p.Value):
 			op("Execute set unlisted", p.Name)
 		default:
 			r.run("SET " + name + " TO " + setting(name, p.Value))

@@ -182,7 +182,9 @@ func (l *Lab) contextMutants() []prove.Mutant {
 		mutant("pg_settings can be updated", []string{"Execute select", "Execute update"}, byProbe("a statement that is read otherwise"), false,
 			both(open, l.sql("GRANT UPDATE ON pg_settings TO isocore_rt", "REVOKE UPDATE ON pg_settings FROM isocore_rt"))),
 		mutant("may_write() is always true", writes, byProbe("write with a token that reads"), false, l.function("isocore.may_write()", edit{"IF strpos(", "IF false AND strpos("})),
-		mutant("lock keys without the tenant", selects, byProbe("advisory locks are a tenant's own"), false, l.function("isocore_compat.lock_key(text)", edit{"|| id::text ||", "||"})),
+		mutant("lock keys without the tenant", selects, byProbe("advisory locks are a tenant's own"), false, l.function("isocore_compat.lock_key(text)", edit{" || id::text", ""})),
+		mutant("lock keys without end", selects, byProbe("advisory locks are few"), false, l.function("isocore_compat.lock_key(text)", edit{"(get_byte(sha256(convert_to(key, 'UTF8')), 0) & 63)::bigint", "abs(hashtext(key)::bigint)"})),
+		mutant("set_config for drivers sets DEBUG", selects, byProbe("notices of how the server works"), false, l.function("isocore_compat.set_config(text,text,boolean)", edit{"IF lower(setting_name) = 'client_min_messages' AND", "IF false AND"})),
 	}
 }
 

@@ -53,11 +53,18 @@ func (o *outcomes) record(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// undo marks what was done and then undone with its transaction.
+// undo marks what was done and then undone, with its transaction or by a
+// ROLLBACK TO. That undoes at least what was done since the last SAVEPOINT,
+// or, if there is none among these, since one of an earlier group; which one
+// it names is not looked at.
 func (o *outcomes) undo(g group) {
-	all, from := o.flat(), 0
+	all, from, saved := o.flat(), 0, 0
 	for i, r := range all {
 		switch {
+		case r.row == rowSavepoint && r.Status == audit.StatusOK:
+			saved = i + 1
+		case r.row == rowRollbackTo && r.Status == audit.StatusOK:
+			mark(all[max(from, saved):i], audit.StatusRolledBack)
 		case commits(r.row) && r.Status == audit.StatusOK:
 			from = i + 1
 		case rollsBack(r.row) && r.Status == audit.StatusOK, commits(r.row) && r.Status == audit.StatusRolledBack:

@@ -131,7 +131,7 @@ var simplePlays = map[string]play{
 	"unterminated":          queries("SELECT 'abc", "SELECT 1; SELECT \"x", "SELECT /* 1", "SELECT $a$ x"),
 	"not UTF-8":             queries("SELECT 'a\xff'"),
 	"undone":                queries("INSERT INTO doc (id, title) VALUES (2001, 'x'); SELECT nope", "SELECT count(*) FROM doc"),
-	"notice":                queries("SET client_min_messages = debug1; SET client_min_messages = notice"),
+	"notice":                queries("SET client_min_messages = error; SET client_min_messages = notice", "SELECT 1 AS "+strings.Repeat("x", 70)),
 	"set":                   queries("SET application_name = 'x'; SHOW application_name", "SET timezone = 'UTC'", "RESET timezone"),
 	"set local":             queries("BEGIN; SET LOCAL timezone = 'UTC'; SHOW timezone; COMMIT; SHOW application_name"),
 	"set and roll back":     queries("BEGIN; SET application_name = 'y'; ROLLBACK", "SHOW application_name"),

@@ -74,6 +74,10 @@ type cancelKey struct {
 // slotWait is how long a client may wait for a connection to the store.
 const slotWait = 5 * time.Second
 
+// statementGrace is how much longer than the store lets it a statement may
+// take, on its way there and back.
+const statementGrace = 5 * time.Second
+
 // New returns a broker for c, or everything that is wrong with c.
 func New(c Config) (*Broker, error) {
 	errs := table.Check()
@@ -101,6 +105,7 @@ func newDatabase(d Database, c Config) *database {
 		Dial: d.Store.dial,
 		Open: func(ctx context.Context, rw *bufio.ReadWriter) (forward.Peer, error) { return login(ctx, rw) },
 		Max:  c.Slots,
+		Each: max(1, c.Slots-c.Slots/4), // a quarter is out of any one tenant's reach
 		Wait: slotWait,
 	}}
 }
@@ -144,10 +149,14 @@ func (b *Broker) host(ctx context.Context, guest *accept.Guest, g *broker.Gate) 
 	if !known && refusal.Of(err) == refusal.Unauthenticated {
 		f.code = stateLogin
 	}
-	if !known {
-		b.count(g, guest, err)
+	if known {
+		return errors.Join(err, c.farewell(f))
 	}
-	return errors.Join(err, c.farewell(f))
+	// A stranger is counted, and gets no line of the node's log: a flood of
+	// them must not fill that either.
+	b.count(g, guest, err)
+	b.Log.DebugContext(ctx, "stranger refused", "remote", guest.Addr, "err", errors.Join(err, c.farewell(f)))
+	return nil
 }
 
 // count counts what went wrong before anybody was known, save what the gate
@@ -193,7 +202,9 @@ func (c *caller) converse(ctx context.Context, g *broker.Gate) (known bool, err 
 
 // session serves s on a backend of its own.
 func (c *caller) session(ctx context.Context, drain <-chan struct{}, s *broker.Session, d *database) error {
-	// A token that expires lets the statement in progress finish: the next is refused.
+	// A token that expires lets the statement in progress finish, and nothing else.
+	token, forget := s.Context(ctx)
+	defer forget()
 	ctx, cancel := s.Context(ctx, refusal.Expired)
 	defer cancel()
 	conn, err := d.pool.Get(ctx, s.Scope())
@@ -213,7 +224,12 @@ func (c *caller) session(ctx context.Context, drain <-chan struct{}, s *broker.S
 		return err
 	}
 	defer c.register(key, func(ctx context.Context) error { return d.store.cancel(ctx, b.key) })()
-	client := &client{conduit: c.conn, in: c.in, out: c.out, session: s, conn: conn, backend: b, drain: drain, cancel: d.store.cancel}
+	slow := d.store.Statement + statementGrace
+	conn.Limit(slow)
+	client := &client{
+		conduit: c.conn, in: c.in, out: c.out, session: s, conn: conn, backend: b,
+		drain: drain, token: token, grace: slow, cancel: d.store.cancel,
+	}
 	return client.serve(ctx)
 }
 

@@ -28,7 +28,7 @@ const CanaryTable = `CREATE TABLE IF NOT EXISTS app.isocore_canary (
 func Probes() []prove.Probe {
 	var probes []prove.Probe
 	for _, a := range slices.Concat(
-		denyAttacks(), confineAttacks(), pairAttacks(), doorAttacks(), forgeAttacks, functionAttacks(), catalogAttacks, sessionAttacks,
+		denyAttacks(), confineAttacks(), pairAttacks(), doorAttacks(), forgeAttacks, functionAttacks(), catalogAttacks, sessionAttacks, heardAttacks,
 	) {
 		probes = append(probes, a.probe(len(probes)+1))
 	}
@@ -47,6 +47,7 @@ func Gaps() []string {
 		"holes 32: migrations are the operator's",
 		"holes 34: how fast an operator is under row security is no secret",
 		"museum 07: no tenant is deleted and made again during a run",
+		"fetch of a named portal: what was recorded of it cannot be read by a client; the broker's own tests do",
 		"museum 28: no port is looked for beyond those of the brokers",
 	}
 }

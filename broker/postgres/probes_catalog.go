@@ -34,6 +34,7 @@ var closedFunctions = map[string][]string{
 		"pg_prepared_statement()", "pg_cursor()", "pg_stat_get_db_numbackends(1)", "pg_stat_get_tuples_inserted('app.isocore_canary'::regclass)",
 		"pg_stat_get_live_tuples('app.isocore_canary'::regclass)", "pg_stat_get_numscans('app.isocore_canary'::regclass)",
 		"pg_stat_get_progress_info('VACUUM')", "pg_stat_clear_snapshot()", "pg_stat_force_next_flush()", "pg_stat_get_wal()",
+		"pg_backend_pid()", "inet_client_port()",
 	},
 	"backends":  {"pg_terminate_backend(-1)", "pg_cancel_backend(-1)", "pg_log_backend_memory_contexts(-1)"},
 	"rows":      {"currtid2('app.isocore_canary', '(0,1)')"},
@@ -51,6 +52,7 @@ var closedRelations = []string{
 	"pg_stat_user_tables", "pg_stat_all_tables", "pg_statio_user_tables", "pg_stat_database", "pg_stat_bgwriter", "pg_stat_wal", "pg_stat_xact_all_tables",
 	"pg_replication_slots", "pg_stat_replication", "pg_sequences", "pg_authid", "pg_shadow", "pg_largeobject", "pg_largeobject_metadata", "pg_statistic",
 	"pg_file_settings", "pg_hba_file_rules", "pg_user_mapping", "pg_stat_progress_vacuum", "pg_shmem_allocations", "pg_backend_memory_contexts",
+	"pg_subscription", "pg_subscription_rel",
 }
 
 // groupRefs say where an attack by a group of functions is known from.
@@ -124,7 +126,7 @@ var catalogAttacks = []attack{
 		run:  (*act).nobody,
 	},
 	{
-		name: "advisory locks are a tenant's own", rows: []string{"Execute select"}, class: prove.CanaryOnly, refs: []string{"postgres.md 20"},
+		name: "advisory locks are a tenant's own", rows: []string{"Execute select"}, class: prove.CanaryOnly, alone: true, refs: []string{"postgres.md 20"},
 		what: "Hold an advisory lock as B, and take the one of the same number as A.",
 		run:  (*act).advisory,
 	},
@@ -307,6 +309,10 @@ func (c *act) advisory() (*prove.Finding, error) {
 		return nil, err
 	}
 	locks := fmt.Sprintf("SELECT pg_try_advisory_lock(%d), pg_try_advisory_lock(%d, 2), pg_try_advisory_xact_lock(%d)", c.id, c.id, c.id+1)
+	// Keys share slots: B waits for those of its connections that are only just ending.
+	if _, err := b.query("%s", strings.ReplaceAll(locks, "pg_try_", "pg_")); err != nil {
+		return nil, err
+	}
 	first, err := b.query("BEGIN; %s", locks)
 	if err != nil {
 		return nil, err

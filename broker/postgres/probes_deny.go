@@ -197,9 +197,9 @@ func swapCase(text string) string {
 	}, text)
 }
 
-// callFunction calls pg_backend_pid by its OID, past every statement.
+// callFunction calls pg_postmaster_start_time by its OID, past every statement.
 func (c *act) callFunction(words func(string) spoken) (*prove.Finding, error) {
-	for _, oid := range []uint32{2026, 2078} { // pg_backend_pid, set_config
+	for _, oid := range []uint32{2560, 2078} { // pg_postmaster_start_time, set_config
 		body := []byte{byte(oid >> 24), byte(oid >> 16), byte(oid >> 8), byte(oid), 0, 0, 0, 0, 0, 0}
 		got, err := c.a.ask(append(rawMessage{'F', 0, 0, 0, byte(4 + len(body))}, body...))
 		if err != nil {

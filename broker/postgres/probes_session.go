@@ -402,7 +402,7 @@ var workload = []string{
 	"SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM {}", "SELECT count(DISTINCT tenant_id) FROM {}", "SELECT id / 0 FROM {} WHERE tenant_id <> isocore.tenant()",
 	"BEGIN; DECLARE c CURSOR FOR SELECT * FROM {}; FETCH ALL FROM c; MOVE BACKWARD ALL FROM c; COMMIT", "BEGIN; SAVEPOINT s; DELETE FROM {}; ROLLBACK TO s; SELECT count(*) FROM {}; COMMIT",
 	"SELECT relation FROM pg_locks", "SELECT sum(n_live_tup) FROM pg_stat_user_tables", "SELECT pg_relation_size('{}')", "EXPLAIN SELECT * FROM {}", "SELECT ctid FROM {}",
-	"SELECT now() IS NOT NULL, pg_backend_pid() > 0", "SELECT {} FROM {} WHERE id = {id}", "SELECT generate_series(1, 3), (SELECT count(*) FROM {})",
+	"SELECT now() IS NOT NULL, pg_backend_pid() > 0, inet_client_port() > 0", "SELECT {} FROM {} WHERE id = {id}", "SELECT generate_series(1, 3), (SELECT count(*) FROM {})",
 }
 
 // The one difference of the workload that is allowed: rows for which no order

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/isocore/isocore/internal/pgwire"
@@ -91,8 +92,45 @@ func aborted() *fault {
 	return &fault{code: codeAborted, message: "current transaction is aborted, commands ignored until end of transaction block"}
 }
 
+// notice passes on a notice that is meant for a client. What the server says
+// to those who look into it, and what is too long to be read here, is dropped.
+func (a *reply) notice(h pgwire.Header) error {
+	if h.Len > maxError {
+		return unreachable(a.in.DropBody())
+	}
+	m := new(pgwire.NoticeResponse)
+	if err := decode(a.in, h, &m); err != nil {
+		return err
+	}
+	switch m.Value(pgwire.FieldSeverityInvariant) {
+	case "INFO", "NOTICE", "WARNING":
+		m.Fields = discreet(m.Fields)
+		return a.say(m)
+	default:
+		return nil
+	}
+}
+
+// discreet leaves out of an error or notice where in the server it happened:
+// its context tells of places on disk, and the detail of a deadlock of
+// transactions and processes, which count what all tenants do.
+func discreet(fs pgwire.Fields) pgwire.Fields {
+	deadlock := fs.Value(pgwire.FieldSQLState) == codeDeadlock
+	return slices.DeleteFunc(slices.Clone(fs), func(f pgwire.Field) bool {
+		switch f.Code {
+		case 'W', 'F', 'L', 'R': // context; file, line and routine of the source
+			return true
+		case pgwire.FieldDetail:
+			return deadlock
+		default:
+			return false
+		}
+	})
+}
+
 // The SQLSTATEs that the broker has to know.
 const (
 	codeFailText = "42703" // how [failText] fails: no such column
 	codeAborted  = "25P02" // how anything fails in a failed transaction
+	codeDeadlock = "40P01"
 )

@@ -49,9 +49,12 @@ func (r *request) Encode(dst []byte) ([]byte, error) {
 func (r *request) sent() {
 	r.wire, r.enters, r.context = nil, nil, ""
 	for i := range r.ops {
-		r.ops[i].Text, r.ops[i].Resources = nil, nil
+		r.ops[i].Text, r.ops[i].Parameters, r.ops[i].Resources = nil, nil, nil
 	}
 }
+
+// heard lets go of what r expected.
+func (r *request) heard() { r.expects = nil }
 
 // enterText is the statement that gives the database the context and has it
 // verified: if it fails, what follows in the same group is skipped.

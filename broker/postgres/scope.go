@@ -2,8 +2,10 @@ package postgres
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/isocore/isocore/identity"
+	"github.com/isocore/isocore/internal/pgsql"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/scope"
 )
@@ -13,9 +15,10 @@ import (
 // The rows named by a message are judged when it comes without the Execute it
 // prepares. The rows named "Execute ..." are judged by the kind of statement;
 // a Parse of a kind that is denied is judged by that kind's row, so that its
-// text never reaches the store. Every Confine has the same function: the
-// database is told, and verifies, whose transaction this is. That, the row
-// policies and the grants are the first lock; this table is the second.
+// text never reaches the store. Every Confine comes to the same function, that
+// of SET after a look at the value: the database is told, and verifies, whose
+// transaction this is. That, the row policies and the grants are the first
+// lock; this table is the second.
 var table = scope.Table[*request]{
 	"Parse":              {Verdict: scope.Allow, Why: "looks names up in the catalog, which is every tenant's; its Execute is judged"},
 	"Describe statement": {Verdict: scope.Allow, Why: "tells the types of a parsed statement"},
@@ -34,7 +37,7 @@ var table = scope.Table[*request]{
 	"Execute set transaction":             {Verdict: scope.Allow, Why: "chooses the mode of the client's own transaction"},
 	"Execute deallocate":                  {Verdict: scope.Allow, Why: "answered by the broker, which closes statements of this connection"},
 	"Execute unlisten":                    {Verdict: scope.Allow, Why: "nobody listens here; drivers say it when they tidy up"},
-	"Execute set":                         {Verdict: scope.Confine, Needs: read, Why: "a parameter of this connection, from the closed list", Confine: enter},
+	"Execute set":                         {Verdict: scope.Confine, Needs: read, Why: "a parameter of this connection, from the closed list", Confine: set},
 	"Execute reset":                       {Verdict: scope.Confine, Needs: read, Why: "a parameter of this connection, from the closed list", Confine: enter},
 	"Execute show":                        {Verdict: scope.Confine, Needs: read, Why: "a parameter, from the closed list", Confine: enter},
 	"Execute select":                      {Verdict: scope.Confine, Needs: read, Why: "row security shows the tenant's rows", Confine: enter},
@@ -124,6 +127,30 @@ func enter(r *request, _ int, s scope.Scope) error {
 	}
 	r.context = context
 	return nil
+}
+
+// set is [enter] for a SET, which must not ask for messages that tell of the
+// server's inner life: transaction numbers count every tenant's writes.
+func set(r *request, i int, s scope.Scope) error {
+	c := pgsql.Classify(string(r.ops[i].Text))
+	v := c.Value
+	if c.Name != messages || v.Simple && (v.Default || len(v.Words) == 1 && audible(v.Words[0])) {
+		return enter(r, i, s)
+	}
+	return refusal.Hinted(refusal.Denied, "set it to notice, warning or error", "postgres: %s to %.100q", messages, v.Words)
+}
+
+// messages is the parameter that says which messages the server sends.
+const messages = "client_min_messages"
+
+// audible reports whether level is one of the messages that a client may hear.
+func audible(level string) bool {
+	switch strings.ToLower(level) {
+	case "notice", "warning", "error":
+		return true
+	default:
+		return false
+	}
 }
 
 // settable are the parameters a client may set and reset: they change how

@@ -187,7 +187,13 @@ func (c *client) admit(ctx context.Context, u *unit) error {
 	return nil
 }
 
-// dispatch sends what was admitted: all of it, then one flush.
+// maxPiece is about how much is sent at once.
+const maxPiece = 64 << 10
+
+// dispatch sends what was admitted. Every turn is with the answers before a
+// byte of it goes to the store: a store that cannot say its answers stops
+// reading. There is room for the turns of one dispatch besides those that the
+// store, for want of a Flush, keeps the answers of.
 func (c *client) dispatch(ctx context.Context) error {
 	if u := c.build.u; u != nil && u.executed {
 		if err := c.admit(ctx, c.build.take()); err != nil {
@@ -198,22 +204,20 @@ func (c *client) dispatch(ctx context.Context) error {
 		return nil
 	}
 	c.midway.Store(true)
-	sent := make([]turn, 0, len(c.ready))
 	var failed error
 	for len(c.ready) > 0 && failed == nil {
 		a := c.ready[0]
 		c.ready = c.ready[1:]
 		if a.turn.Turn, failed = forward.Send(ctx, c.conn, a.pass); failed == nil {
 			a.turn.req.sent()
-			sent = append(sent, a.turn)
+			c.turns <- a.turn // the answers take every turn, come what may
+		}
+		if c.conn.Buffered() > maxPiece {
+			failed = errors.Join(failed, c.conn.Flush())
 		}
 	}
 	c.weight = 0
-	failed = errors.Join(failed, c.conn.Flush())
-	for _, t := range sent {
-		c.turns <- t // the answers take every turn, come what may
-	}
-	return failed
+	return errors.Join(failed, c.conn.Flush())
 }
 
 // abandon records that what was admitted and not sent was given up.

@@ -19,6 +19,7 @@ import (
 type prepared struct {
 	parse pgwire.Parse
 	text  string // of the statement alone
+	bytes []byte // text, shared by all that is recorded of it
 	class pgsql.Class
 	row   string // the row its Execute is judged by
 	shift int    // characters before the statement in the client's text
@@ -26,14 +27,31 @@ type prepared struct {
 	spent bool   // a portal that ran, and cannot again
 
 	params [][]byte // what a portal was given
+	beside int      // bytes of the Bind that its parameters keep
 }
 
-// given returns p as a portal with parameters.
-func (p *prepared) given(params [][]byte) *prepared {
+// given returns p as the portal of m.
+func (p *prepared) given(m *pgwire.Bind) *prepared {
 	portal := *p
-	portal.params = params
+	portal.params = m.Params
+	portal.beside = len(m.Portal) + 2*(len(m.ParamFormats)+len(m.ResultFormats))
 	return &portal
 }
+
+// size returns about how many bytes p takes.
+func (p *prepared) size() int {
+	if p == nil {
+		return 0
+	}
+	n := len(p.parse.Query) + 4*len(p.parse.ParamTypes) + p.beside
+	for _, v := range p.params {
+		n += len(v) + headerSize
+	}
+	return n
+}
+
+// headerSize is what a parameter takes besides its bytes.
+const headerSize = 24
 
 // prepare classifies the one statement of a Parse.
 func prepare(m *pgwire.Parse) (*prepared, *fault) {
@@ -50,7 +68,7 @@ func prepare(m *pgwire.Parse) (*prepared, *fault) {
 // classify names the row of a statement.
 func classify(m pgwire.Parse, s pgsql.Statement) *prepared {
 	c := pgsql.Classify(s.Text)
-	return &prepared{parse: m, text: s.Text, class: c, row: row(c)}
+	return &prepared{parse: m, text: s.Text, bytes: []byte(s.Text), class: c, row: row(c)}
 }
 
 // row returns the row of the table that judges a statement of class c.
@@ -135,14 +153,21 @@ func (p *prepared) operation() scope.Operation {
 	if transactional[p.row] {
 		class = audit.ClassTransaction
 	}
-	return scope.Operation{Name: p.row, Text: []byte(p.text), Class: uint16(class), Parameters: p.params}
+	return scope.Operation{Name: p.row, Text: p.bytes, Class: uint16(class), Parameters: p.params}
+}
+
+// binding returns what the Bind that made p is recorded as.
+func (p *prepared) binding(row string) scope.Operation {
+	op := p.operation()
+	op.Name = row
+	return op
 }
 
 // transactional are the rows that begin, end or mark a transaction.
 var transactional = map[string]bool{
 	rowBegin: true, rowNested: true, rowMode: true,
 	rowCommit: true, rowCommitChain: true, rowRollback: true, rowRollbackChain: true,
-	"Execute savepoint": true, "Execute release": true, rowRollbackTo: true,
+	rowSavepoint: true, "Execute release": true, rowRollbackTo: true,
 }
 
 // free reports whether p may run without the context: it says nothing of any
@@ -181,6 +206,7 @@ func (p *prepared) stores() bool {
 // The rows that the broker itself has to know.
 const (
 	rowOpen          = "Open"
+	rowBind          = "Bind"
 	rowBindWrite     = "Bind write"
 	rowEmpty         = "Execute empty"
 	rowBegin         = "Execute begin"
@@ -192,7 +218,10 @@ const (
 	rowCommitChain   = "Execute commit and chain"
 	rowRollback      = "Execute rollback"
 	rowRollbackChain = "Execute rollback and chain"
+	rowSavepoint     = "Execute savepoint"
 	rowRollbackTo    = "Execute rollback to"
+	rowDeclare       = "Execute declare"
+	rowClose         = "Execute close"
 )
 
 // tagOf returns the tag the server gives a statement that was held back.

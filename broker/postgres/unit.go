@@ -16,6 +16,8 @@ import (
 type unit struct {
 	ops      []scope.Operation // what runs, or would
 	minor    []scope.Operation // what stands for the unit if nothing runs
+	bound    []*prepared       // the same: what the unnamed portal was given
+	texts    int               // bytes of what its Binds are recorded with
 	prefix   script            // the held BEGIN, the context, a statement to parse again
 	body     script
 	before   transaction // where the store stood when the unit began
@@ -32,6 +34,9 @@ func (u *unit) request(b *backend) *request {
 	r := &request{ops: u.ops, backend: b, confined: u.confined}
 	if len(r.ops) == 0 {
 		r.ops = u.minor
+		for _, p := range u.bound {
+			r.ops = append(r.ops, p.binding(rowBind))
+		}
 	}
 	if u.confined && !slices.ContainsFunc(r.ops, func(o scope.Operation) bool { return table[o.Name].Verdict != scope.Allow }) {
 		r.ops = append(r.ops, scope.Operation{Name: rowOpen, Class: uint16(audit.ClassTransaction)})
@@ -50,7 +55,7 @@ func (u *unit) note(message string) {
 
 // size returns about how much memory u takes.
 func (u *unit) size() int {
-	return len(u.prefix.wire) + len(u.body.wire) + expectSize*(len(u.prefix.expects)+len(u.body.expects))
+	return u.texts + len(u.prefix.wire) + len(u.body.wire) + expectSize*(len(u.prefix.expects)+len(u.body.expects))
 }
 
 // expectSize is about what an expected answer takes.
@@ -304,9 +309,7 @@ func (b *builder) run(p *prepared) {
 	u.body.expect(expect{what: ran, op: len(u.ops), shift: p.shift, last: p.last})
 	u.ops = append(u.ops, op)
 	b.tx.ran(p)
-	if commits(p.row) || rollsBack(p.row) {
-		b.portals.forgetAll()
-	}
+	b.dropped(p)
 	if chains(p) {
 		u.body.enter()
 		b.tx.entered = true

@@ -166,8 +166,9 @@ func short(p []byte) string {
 func fields(fs pgwire.Fields) string {
 	var b strings.Builder
 	for _, f := range fs {
-		// Row security makes the server leave details of violations out.
-		if !strings.ContainsRune("FLRsVtcdnD", rune(f.Code)) {
+		// Row security makes the server leave details of violations out; the
+		// broker leaves out the context.
+		if !strings.ContainsRune("FLRsVtcdnDW", rune(f.Code)) {
 			fmt.Fprintf(&b, " %c=%s", f.Code, f.Value)
 		}
 	}

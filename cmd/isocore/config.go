@@ -16,7 +16,7 @@ func newConfig(o *options) *cobra.Command {
 			return err
 		}}
 	}
-	return group("config", "Check, explain and show the configuration", configCheck(o), configShow(o),
+	return group("config", "Make, check, explain and show the configuration", configInit(o), configCheck(o), configShow(o),
 		print("schema", "Print the JSON Schema of the file", config.Schema),
 		print("example", "Print a commented file to start from", config.Example))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/broker/postgres/protect"
 	"github.com/isocore/isocore/local"
 	"github.com/isocore/isocore/secret"
@@ -68,7 +69,7 @@ const storeDoor = "store"
 
 func newProtect(o *options) *cobra.Command {
 	s := &superuser{}
-	var plan, seal bool
+	var plan, seal, canary bool
 	c := &cobra.Command{
 		Use: "protect", Short: "Put row security, per-column grants and the tenant context on an application's tables", Args: cobra.NoArgs,
 		Long: "Protect every table with a tenant column: row security that compares it with the tenant the database has verified, grants per column, the default that fills it.\nWhat makes that impossible is listed, and nothing is changed.",
@@ -76,6 +77,7 @@ func newProtect(o *options) *cobra.Command {
 	s.flags(c)
 	c.Flags().BoolVar(&plan, "plan", false, "print what would be done, and do nothing")
 	c.Flags().BoolVar(&seal, "seal", true, "also take the built-in functions that see past row security from PUBLIC")
+	c.Flags().BoolVar(&canary, "canary", false, "also make the table app.isocore_canary, which isocore prove needs")
 	c.Flags().StringVar(&s.login, "login-file", "", "file with the password to give the role isocore_login")
 	c.Flags().StringVar(&s.keeper, "keeper-file", "", "file with the password to give the role isocore_keeper")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -90,6 +92,11 @@ func newProtect(o *options) *cobra.Command {
 		if plan {
 			steps, findings, err := protect.Plan(cmd.Context(), conn, s.Options)
 			return errors.Join(err, o.printProtect(cmd.OutOrStdout(), steps, findings))
+		}
+		if canary {
+			if err := createCanary(cmd.Context(), conn); err != nil {
+				return err
+			}
 		}
 		return o.protect(cmd, conn, s.Options, seal)
 	}
@@ -248,16 +255,17 @@ func newDoctor(o *options) *cobra.Command {
 	return c
 }
 
-// createCanary makes the table in which prove plants what must not leak.
+// createCanary makes the table in which prove plants what must not leak, as
+// one of the application's own.
 func createCanary(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, `
-		SET ROLE `+protect.AppOwner+`;
-		CREATE TABLE IF NOT EXISTS app.isocore_canary (
-			tenant_id uuid NOT NULL,
-			id        bigint NOT NULL,
-			body      text NOT NULL,
-			PRIMARY KEY (tenant_id, id)
-		);
-		RESET ROLE`)
+	if _, err := conn.Exec(ctx, postgres.CanaryTable); err != nil {
+		return fmt.Errorf("the table that prove needs: %w", err)
+	}
+	var alter string
+	err := conn.QueryRow(ctx, `SELECT format('ALTER TABLE app.isocore_canary OWNER TO %I', pg_get_userbyid(nspowner)) FROM pg_namespace WHERE nspname = 'app'`).Scan(&alter)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, alter)
 	return err
 }

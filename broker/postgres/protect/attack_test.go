@@ -48,6 +48,10 @@ var attacks = []struct{ from, sql, code, yields string }{
 	{"postgres.md 20", `SELECT pg_catalog.pg_advisory_lock(1)`, "42501", ""},
 	{"postgres.md 20", `SELECT objid FROM pg_locks`, "42501", ""},
 	{"holes.md 25", `SELECT setseed(0.5)`, "42501", ""},
+	{"counter", `SELECT pg_backend_pid()`, "42501", ""},
+	{"counter", `SELECT inet_client_port()`, "42501", ""},
+	{"counter", `SELECT count(oid) FROM pg_subscription`, "42501", ""},
+	{"counter", `SELECT srsublsn FROM pg_subscription_rel`, "42501", ""},
 	{"holes.md 28", `SELECT gid FROM pg_prepared_xacts`, "42501", ""},
 	{"build.md R1", `COPY app.docs (id, body) FROM STDIN`, "0A000", ""},
 
@@ -97,6 +101,14 @@ var attacks = []struct{ from, sql, code, yields string }{
 	{"holes.md 36", `SELECT set_config('statement_timeout', '0', true)`, "42501", ""},
 	{"holes.md 36", `SELECT set_config('ISOCORE.ctx', 'x', true)`, "42501", ""},
 	{"holes.md 36", `SELECT set_config(NULL, 'x', true)`, "42501", ""},
+	{"holes.md 36", `SELECT set_config('temp_file_limit', '-1', true)`, "42501", ""},
+	{"holes.md 36", `SET LOCAL temp_file_limit = -1`, "42501", ""},
+	{"counter", `SELECT set_config('client_min_messages', 'debug5', true)`, "42501", ""},
+	{"counter", `SELECT set_config('Client_Min_Messages', 'DEBUG', false)`, "42501", ""},
+	{"counter", `SELECT set_config('client_min_messages', 'log', true)`, "42501", ""},
+	{"counter", `SELECT set_config('client_min_messages', 'info', true)`, "42501", ""},
+	{"counter", `SELECT set_config('client_min_messages', NULL, true)`, "42501", ""},
+	{"counter", `SELECT set_config('CLIENT_MIN_MESSAGES', 'Warning', true)`, "", "warning"},
 }
 
 func TestAttacks(t *testing.T) {
@@ -152,6 +164,7 @@ func TestReadOnlyToken(t *testing.T) {
 }
 
 // TestAdvisoryLocks: one tenant's locks are in nobody else's way (postgres.md 20).
+// No two of its keys share a slot.
 func TestAdvisoryLocks(t *testing.T) {
 	w := newWorld(t)
 	first, second := w.session(t).as(t, w.a), w.session(t)
@@ -172,6 +185,40 @@ func TestAdvisoryLocks(t *testing.T) {
 	want(t, ofA, "t", `SELECT pg_try_advisory_lock(1)`)
 	must(t, ofA.Rollback(t.Context()))
 	refused(t, second, "42501", `SELECT pg_advisory_lock(1)`) // nobody's
+}
+
+// TestAdvisorySlots: however it asks, a tenant takes no more than 64 entries of
+// the lock table that all tenants share.
+func TestAdvisorySlots(t *testing.T) {
+	w := newWorld(t)
+	first, second, ofB := w.session(t), w.session(t), w.session(t)
+	tx := first.as(t, w.a)
+	want(t, tx, "20000", `SELECT count(pg_advisory_lock(g)) FROM generate_series(1, 20000) g`)
+	want(t, tx, "6000", `SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(20001, 26000) g`)
+	want(t, tx, "2000", `SELECT count(pg_advisory_lock_shared(g)) FROM generate_series(-2000, -1) g`)
+	want(t, tx, "2000", `SELECT count(*) FROM generate_series(1, 2000) g WHERE pg_try_advisory_lock(g, g)`)
+	want(t, tx, "2000", `SELECT count(*) FROM generate_series(1, 2000) g WHERE pg_try_advisory_xact_lock_shared(g, -g)`)
+	other := second.as(t, w.a)
+	want(t, other, "0", `SELECT count(*) FROM generate_series(50000, 51000) g WHERE pg_try_advisory_lock_shared(g)`)
+	const locks = `SELECT count(DISTINCT (classid, objid)) FROM pg_locks WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`
+	want(t, w.super, "64", locks)
+	want(t, ofB.as(t, w.b), "1000", `SELECT count(*) FROM generate_series(1, 1000) g WHERE pg_try_advisory_lock(g)`)
+	want(t, w.super, "128", locks)
+	want(t, tx, "", `SELECT pg_advisory_unlock_all()`)
+	must(t, tx.Rollback(t.Context()))
+	want(t, w.super, "64", locks)
+}
+
+// TestLimits: what a session may put on disk is bounded, and who it is to the
+// server is known before it is a tenant's, and not after.
+func TestLimits(t *testing.T) {
+	w := newWorld(t)
+	s := w.session(t)
+	want(t, s, "1GB", `SHOW temp_file_limit`)
+	refused(t, s, "42501", `SET temp_file_limit = -1`)
+	refused(t, s, "42501", `SELECT pg_backend_pid()`)
+	want(t, w.connect(t, protect.Login, login), "t", `SELECT pg_backend_pid() > 0`)
+	want(t, w.connect(t, protect.Keeper, keeper), "f", `SELECT has_function_privilege('pg_backend_pid()', 'EXECUTE')`)
 }
 
 // TestCompat: what asyncpg and its kind set by function.

@@ -147,6 +147,7 @@ var unsafe = []struct {
 	{"membership", "error", "isocore_login", `GRANT isocore_rt TO isocore_login WITH ADMIN OPTION`, ``},
 	{"ownership", "error", "isocore_rt", `ALTER TABLE app.plain OWNER TO isocore_rt`, ``},
 	{"role-setting", "error", "isocore_login", `ALTER ROLE isocore_login SET default_transaction_read_only = on`, ``},
+	{"role-setting", "error", "isocore_login", `ALTER ROLE isocore_login SET temp_file_limit = '2GB'`, `ALTER ROLE isocore_login SET temp_file_limit = 1048576`},
 	{"role-setting", "error", "isocore_login", `ALTER ROLE isocore_login SET search_path = pg_temp`, ``},
 	{"role-setting", "error", "isocore_login", `ALTER ROLE isocore_login IN DATABASE {db} SET search_path = app, pg_catalog`, ``},
 	{"role-setting", "error", "isocore_rt", `ALTER ROLE isocore_rt SET work_mem = '2GB'`, ``},

@@ -38,7 +38,8 @@ var rules = []rule{
 	{"channels", "revoke", every, `pg_notify|pg_listening_channels|pg_notification_queue_usage`},
 	{"runs-text", "revoke", every, `(query|cursor|table|schema|database)_to_xml.*|ts_stat`}, // ts_rewrite(tsquery, text): below
 	{"past-policy", "revoke", every, `currtid2?|pg_nextoid|pg_get_multixact_members`},
-	{"activity", "revoke", every, `pg_stat_.*|pg_lock_status|pg_blocking_pids|pg_safe_snapshot_blocking_pids|pg_isolation_test_session_is_blocked|pg_prepared_xact|pg_prepared_statement|pg_cursor`},
+	{"backend", "revoke", every, `pg_backend_pid`}, // process ids come in a row: the gap between two counts the sessions of others
+	{"activity", "revoke", every, `inet_client_port|pg_stat_.*|pg_lock_status|pg_blocking_pids|pg_safe_snapshot_blocking_pids|pg_isolation_test_session_is_blocked|pg_prepared_xact|pg_prepared_statement|pg_cursor`},
 	{"signals", "revoke", every, `pg_(cancel|terminate)_backend|pg_rotate_logfile.*|pg_log_backend_memory_contexts`},
 	{"size", "revoke", every, `pg_(database|tablespace|relation|table|indexes|total_relation)_size`},
 	{"counters", "revoke", every, `txid_(current|current_if_assigned|current_snapshot|status)|pg_current_xact_id.*|pg_current_snapshot|pg_xact_.*|pg_last_committed_xact|pg_export_snapshot|mxid_age|pg_sequence_last_value`}, // age(xid): below
@@ -61,7 +62,7 @@ var rules = []rule{
 	{"enum", "allow", "s", `enum_(first|last|range)`},
 	{"catalog", "allow", "s", `aclexplode|(col_|obj_|shobj_)description|format_type|oidvectortypes|pg_\w+_is_visible|pg_column_(is_updatable|size|compression)|pg_describe_object|pg_get_(catalog_foreign_keys|constraintdef|expr|function\w*|indexdef|keywords|object_address|partition_constraintdef|partkeydef|replica_identity_index|ruledef|serial_sequence|statisticsobjdef\w*|triggerdef|userbyid|viewdef)|pg_identify_object\w*|pg_index(am)?_\w*has_property|pg_indexam_has_property|pg_relation_is_(publishable|updatable)|pg_sequence_parameters|pg_settings_get_flags|pg_options_to_table|pg_available_\w+|pg_extension_update_paths|pg_typeof|pg_timezone_\w+|pg_mcv_list_items|_pg_index_position`},
 	{"privileges", "allow", "s", `has_\w+_privilege|pg_has_role|row_security_active`},
-	{"session", "allow", "s", `current_(database|schemas?|setting|user)|session_user|getpgusername|pg_backend_pid|pg_my_temp_schema|pg_is_other_temp_schema|inet_(client|server)_(addr|port)|pg_postmaster_start_time|pg_show_all_settings|pg_trigger_depth|version`},
+	{"session", "allow", "s", `current_(database|schemas?|setting|user)|session_user|getpgusername|pg_my_temp_schema|pg_is_other_temp_schema|inet_(client_addr|server_addr|server_port)|pg_postmaster_start_time|pg_show_all_settings|pg_trigger_depth|version`},
 
 	// Volatile ones: the few that are needed.
 	{"clock-and-chance", "allow", "v", `clock_timestamp|timeofday|random|gen_random_uuid`},
@@ -81,11 +82,12 @@ var exact = map[string]rule{
 var views = []rule{
 	{"activity", "revoke", "", `pg_stat_.*|pg_statio_.*|pg_locks|pg_cursors|pg_prepared_statements|pg_prepared_xacts|pg_replication_.*`},
 	{"large-objects", "revoke", "", `pg_largeobject.*`},
+	{"subscriptions", "revoke", "", `pg_subscription(_rel)?`}, // of the whole server, and where its log is
 	{"counters", "revoke", "", `pg_sequences`},
 	{"server", "revoke", "", `pg_publication_tables|pg_replication_origin`},
 	{"statistics", "allow", "", `pg_stats.*`}, // rows of tables under row security are left out by the server
 	{"session", "allow", "", `pg_settings|pg_db_role_setting|pg_timezone_.*|pg_available_.*`},
-	{"structure", "allow", "", `pg_(aggregate|am|amop|amproc|attrdef|attribute|auth_members|cast|class|collation|constraint|conversion|database|default_acl|depend|description|enum|event_trigger|extension|foreign_data_wrapper|foreign_server|foreign_table|group|index|indexes|inherits|init_privs|language|matviews|namespace|opclass|operator|opfamily|parameter_acl|partitioned_table|policies|policy|proc|publication|publication_namespace|publication_rel|range|rewrite|roles|rules|seclabel|seclabels|sequence|shdepend|shdescription|shseclabel|statistic_ext|subscription_rel|tables|tablespace|transform|trigger|ts_config|ts_config_map|ts_dict|ts_parser|ts_template|type|user|user_mappings|views)`},
+	{"structure", "allow", "", `pg_(aggregate|am|amop|amproc|attrdef|attribute|auth_members|cast|class|collation|constraint|conversion|database|default_acl|depend|description|enum|event_trigger|extension|foreign_data_wrapper|foreign_server|foreign_table|group|index|indexes|inherits|init_privs|language|matviews|namespace|opclass|operator|opfamily|parameter_acl|partitioned_table|policies|policy|proc|publication|publication_namespace|publication_rel|range|rewrite|roles|rules|seclabel|seclabels|sequence|shdepend|shdescription|shseclabel|statistic_ext|tables|tablespace|transform|trigger|ts_config|ts_config_map|ts_dict|ts_parser|ts_template|type|user|user_mappings|views)`},
 }
 
 func main() {
@@ -153,7 +155,8 @@ func decide(name, signature, volatility string, public, uncallable bool) (group,
 func relations(ctx context.Context, conn *pgx.Conn, major int) (unclassified int) {
 	rows, err := conn.Query(ctx, `SELECT relname FROM pg_class
 		WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')
-			AND EXISTS (SELECT FROM aclexplode(relacl) WHERE grantee = 0 AND privilege_type = 'SELECT')
+			AND (EXISTS (SELECT FROM aclexplode(relacl) WHERE grantee = 0 AND privilege_type = 'SELECT')
+				OR EXISTS (SELECT FROM pg_attribute, aclexplode(attacl) WHERE attrelid = pg_class.oid AND grantee = 0 AND privilege_type = 'SELECT'))
 		ORDER BY relname COLLATE "C"`)
 	check(err)
 	names, err := pgx.CollectRows(rows, pgx.RowTo[string])

@@ -20,6 +20,7 @@ var keep = map[string]string{
 	"counters": "pg_monitor",
 	"wal":      "pg_monitor",
 	"server":   "pg_monitor",
+	"backend":  Owner + ", " + Login, // contexts are of one backend, and the broker asks which it has before it is anybody's
 }
 
 // Seal takes from PUBLIC, in the database of conn, every built-in function and
@@ -86,7 +87,7 @@ func sealDatabase(ctx context.Context, tx pgx.Tx) error {
 }
 
 // sealCluster does what concerns the login role everywhere: nobody reads what
-// it runs, its scans start at the beginning (so that order tells nothing about
+// it runs, its sorts do not fill the disk, its scans start at the beginning (so that order tells nothing about
 // others), and no database is open to it, or to PUBLIC, by default. Who could
 // log in to a database until now still can.
 func sealCluster(ctx context.Context, tx pgx.Tx) error {
@@ -118,8 +119,10 @@ func sealCluster(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// sealSettings are those of the login role in every database.
-var sealSettings = []string{"synchronize_seqscans=off", "track_activities=off"}
+// sealSettings are those of the login role in every database. The limit of what
+// one session may put into temporary files is in kB: a disk filled by one tenant
+// stops everybody.
+var sealSettings = []string{"synchronize_seqscans=off", "temp_file_limit=1048576", "track_activities=off"}
 
 // Grade reports whether the database of conn is sealed, and as findings what
 // tenants can still see or do where it is not. It takes any login.

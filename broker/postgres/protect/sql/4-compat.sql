@@ -3,7 +3,8 @@
 -- lands here.
 
 -- A closed list of harmless settings: nothing of isocore, no role, no
--- search_path, no limit of time or memory, nothing with a dot.
+-- search_path, no limit of time or memory, nothing with a dot. Messages below
+-- NOTICE tell of what the whole server shares, transaction numbers above all.
 CREATE OR REPLACE FUNCTION isocore_compat.set_config(setting_name text, new_value text, is_local boolean) RETURNS text
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $isocore$
 BEGIN
@@ -13,12 +14,21 @@ BEGIN
         'timezone', 'xmlbinary', 'xmloption') THEN
         RAISE EXCEPTION 'isocore: this setting may not be set' USING ERRCODE = '42501';
     END IF;
+    IF lower(setting_name) = 'client_min_messages' AND (lower(new_value) IN ('notice', 'warning', 'error')) IS NOT TRUE THEN
+        RAISE EXCEPTION 'isocore: client_min_messages may only be notice, warning or error' USING ERRCODE = '42501';
+    END IF;
     RETURN set_config(setting_name, new_value, is_local);
 END
 $isocore$;
 
--- Advisory locks in a key space of the tenant's own: the first 64 bits of a
--- hash over the tenant, the shape of the key, and the key.
+-- Advisory locks in 64 slots of the tenant's own: 58 bits of a hash over the
+-- tenant, then 6 of one over the shape of the key and the key. The server keeps
+-- all locks in one table of a fixed size: without the slots one tenant could
+-- fill it for everybody, and by what still fits count the locks of others.
+-- However it asks, by session or by transaction, a tenant never holds more than
+-- 64 of them; to lock a slot again takes no room. So two keys of one tenant may
+-- share a slot, and then wait for each other: more exclusion than asked for,
+-- never less, as long as each unlocks only what it has locked.
 CREATE OR REPLACE FUNCTION isocore_compat.lock_key(key text) RETURNS bigint
 LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $isocore$
 DECLARE
@@ -27,7 +37,8 @@ BEGIN
     IF id IS NULL THEN
         RAISE EXCEPTION 'isocore: an advisory lock needs a tenant' USING ERRCODE = '42501';
     END IF;
-    RETURN ('x' || substr(encode(sha256(convert_to('isocore.lock' || id::text || key, 'UTF8')), 'hex'), 1, 16))::bit(64)::bigint;
+    RETURN (('x' || substr(encode(sha256(convert_to('isocore.lock' || id::text, 'UTF8')), 'hex'), 1, 16))::bit(64)::bigint & (-64)::bigint)
+        | (get_byte(sha256(convert_to(key, 'UTF8')), 0) & 63)::bigint;
 END
 $isocore$;
 

@@ -5,12 +5,13 @@ SELECT 'function', CASE nspname WHEN 'pg_catalog' THEN '' ELSE nspname || '.' EN
        provolatile::text, format('ROUTINE %I.%I(%s)', nspname, proname, oidvectortypes(proargtypes))
 FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
 WHERE nspname IN ('pg_catalog', 'information_schema')
-  AND (has_function_privilege('isocore_rt', p.oid, 'EXECUTE') OR has_function_privilege('isocore_login', p.oid, 'EXECUTE'))
+  AND (has_function_privilege('isocore_rt', p.oid, 'EXECUTE')
+       OR has_function_privilege('isocore_login', p.oid, 'EXECUTE') AND p.oid <> 'pg_catalog.pg_backend_pid()'::regprocedure) -- asked before SET ROLE
 UNION ALL
 SELECT 'relation', relname, '', format('pg_catalog.%I', relname)
 FROM pg_class c
 WHERE relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v', 'm', 'f', 'p')
-  AND (has_table_privilege('isocore_rt', c.oid, 'SELECT') OR has_table_privilege('isocore_login', c.oid, 'SELECT'))
+  AND (has_any_column_privilege('isocore_rt', c.oid, 'SELECT') OR has_any_column_privilege('isocore_login', c.oid, 'SELECT'))
 UNION ALL
 SELECT 'writes-catalog', relname, '', format('REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON pg_catalog.%I FROM PUBLIC, isocore_rt, isocore_login', relname)
 FROM pg_class c
