@@ -209,7 +209,7 @@ version: 1
 trust_domain: isocore.local
 registry: {dsn_file: keys/registry.dsn}
 keys: {dir: keys}
-audit: {dir: audit, min_free: 2%%}
+audit: {dir: audit, min_free: 2%%, deadline: 2s}
 admin: {socket: run/admin.sock, listen: %q}
 limits:
   default: {connections: 64, rate: 20000/s, burst: 40000, queue: 1024, statement: 30s, record_bytes: 64GiB/day}
