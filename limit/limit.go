@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/isocore/isocore/audit"
+	"github.com/isocore/isocore/audit/trail"
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/scope"
@@ -20,17 +21,14 @@ import (
 )
 
 // What a record weighs beside the text it holds: two of them, decision and
-// outcome, with their headers, seals and who, where and when; and the most
-// that is kept of a text. An operation pays before it is recorded, so this
-// must not be less than it will weigh.
+// outcome, with their headers, seals and who, where and when. What is kept of
+// text and parameters the format says. An operation pays before it is
+// recorded, so this must not be less than it will weigh.
 const (
 	recordWeight = 2 * 1024
-	keptText     = 8 << 10
 	hashWeight   = 32 // one provenance
 
-	connectWeight  = 4 * 1024 // beginning and end of a session, in two logs
-	keptParameter  = 256      // of a bound parameter
-	keptParameters = 64
+	connectWeight = 4 * 1024 // beginning and end of a session, in two logs
 )
 
 const day = 24 * time.Hour
@@ -167,11 +165,11 @@ func (l *Limiter) Reserve(p identity.Principal, ops []scope.Operation) (Hold, er
 func weight(ops []scope.Operation) int64 {
 	var n int64
 	for _, op := range ops {
-		n += recordWeight + int64(len(op.Name)+min(len(op.Text), keptText))
+		n += recordWeight + int64(len(op.Name)+min(len(op.Text), trail.MaxText))
 		for _, r := range op.Resources {
 			n += int64(len(r))
 		}
-		n += keptParameter * int64(min(len(op.Parameters), keptParameters))
+		n += trail.MaxParameter * int64(min(len(op.Parameters), trail.MaxParameters))
 	}
 	return n
 }
