@@ -47,6 +47,9 @@ func (d Door) Serve(ctx context.Context, ln net.Listener, handle func(context.Co
 	for {
 		c, err := ln.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				c.Close() //nolint:errcheck // it came as the door closed
+			}
 			return nil
 		}
 		if errors.Is(err, net.ErrClosed) {

@@ -245,3 +245,26 @@ func TestIsLocal(t *testing.T) {
 		}
 	})
 }
+
+// late hands out one connection as it is closed.
+type late struct {
+	net.Listener
+	closed chan struct{}
+	conn   net.Conn
+}
+
+func (l *late) Accept() (net.Conn, error) { <-l.closed; return l.conn, nil }
+func (l *late) Close() error              { close(l.closed); return nil }
+
+func TestWhoComesAsTheDoorCloses(t *testing.T) {
+	ours, theirs := net.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	d := accept.Door{Limiter: &places{free: 9}, Log: slog.New(slog.DiscardHandler), Grace: time.Second}
+	if err := d.Serve(ctx, &late{closed: make(chan struct{}), conn: ours}, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := theirs.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("its connection is left open: %v", err)
+	}
+}
