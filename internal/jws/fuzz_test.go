@@ -1,6 +1,8 @@
 package jws
 
 import (
+	"crypto/elliptic"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -30,6 +32,31 @@ func FuzzParse(f *testing.F) {
 		two, errTwo := parsed.ClaimedIssuer()
 		if one != two || (errOne == nil) != (errTwo == nil) {
 			t.Errorf("%q has issuers %q and %q", s, one, two)
+		}
+	})
+}
+
+func FuzzParseForeign(f *testing.F) {
+	for _, token := range goodTokens() {
+		f.Add(token)
+	}
+	f.Add(compact(edHeader, "", signEd))
+	f.Add(compact(`{"alg":"EdDSA","kid":""}`, payload, signEd))
+	// Oracle "a superset, in one spelling": what Parse accepts, ParseForeign
+	// reads as the same token; and encoding the parts of what ParseForeign
+	// accepts gives it back byte for byte.
+	f.Fuzz(func(t *testing.T, s string) {
+		ours, oursErr := Parse(s)
+		parsed, err := ParseForeign(s)
+		if oursErr == nil && (err != nil || !reflect.DeepEqual(ours, parsed)) {
+			t.Errorf("%q is %+v, or %+v, %v", s, ours, parsed, err)
+		}
+		if err != nil {
+			return
+		}
+		head, _, _ := strings.Cut(s, ".")
+		if again := head + "." + b64(parsed.payload) + "." + b64(parsed.signature); again != s || !strings.HasPrefix(s, parsed.signed+".") {
+			t.Errorf("%q is %q", s, again)
 		}
 	})
 }
@@ -72,6 +99,42 @@ func FuzzParseKeySet(f *testing.F) {
 		again, err := ParseKeySet(printed)
 		if err != nil || again.Digest() != set.Digest() {
 			t.Errorf("%q is printed %q, %v", doc, printed, err)
+		}
+	})
+}
+
+func FuzzParsePublished(f *testing.F) {
+	ed, rs := mustJWK(f, "k-ed"), mustJWK(f, "k-rs")
+	for _, doc := range [][]byte{
+		jwkSet(ed), jwkSet(ed, mustJWK(f, "k-ec"), rs), jwkSet(strings.Replace(ed, `"kid":"k-ed",`, "", 1)), jwkSet(ed, wide(f, elliptic.P384(), "")),
+		jwkSet(ed, strings.Replace(rs, `"RS256"`, `"RSA-OAEP"`, 1)), jwkSet(ed, `{"kty":"AKP"}`), jwkSet(`{"kty":"oct","k":"AA"}`), jwkSet(ed, ed),
+	} {
+		f.Add(doc)
+	}
+	// Oracle "print and parse, and a superset": what ParsePublished accepts
+	// prints as a document that it accepts as the same keys; each key would pass
+	// NewKey under some name; and what ParseKeySet accepts is the same set here.
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		ours, oursErr := ParseKeySet(doc)
+		set, err := ParsePublished(doc)
+		if oursErr == nil && (err != nil || ours.Digest() != set.Digest()) {
+			t.Errorf("%q is a set of ours, and published %v", doc, err)
+		}
+		if err != nil {
+			return
+		}
+		printed, err := set.JWKS()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParsePublished(printed)
+		if err != nil || again.Digest() != set.Digest() {
+			t.Errorf("%q is printed %q, %v", doc, printed, err)
+		}
+		for _, k := range set.keys {
+			if named, err := NewKey("k", k.public); err != nil || named.Thumb() != k.Thumb() || named.Alg() != k.Alg() {
+				t.Errorf("%q has %v, %v", doc, k, err)
+			}
 		}
 	})
 }

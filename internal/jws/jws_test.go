@@ -1,6 +1,7 @@
 package jws
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -9,14 +10,17 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"math/big"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 )
 
-// keys are one of each kind, drawn once: RSA is slow to draw.
+// keys are one of each kind. They are the same in every run, so that a token
+// which a fuzzer found stays one.
 var keys = sync.OnceValue(func() (k struct {
 	ed  ed25519.PrivateKey
 	ec  *ecdsa.PrivateKey
@@ -24,26 +28,44 @@ var keys = sync.OnceValue(func() (k struct {
 	set *KeySet
 },
 ) {
-	var err [6]error
-	_, k.ed, err[0] = ed25519.GenerateKey(nil)
-	k.ec, err[1] = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	k.rs, err[2] = rsa.GenerateKey(rand.Reader, 2048)
-	ed, e := NewKey("k-ed", k.ed.Public())
-	err[3] = e
-	ec, e := NewKey("k-ec", k.ec.Public())
-	err[4] = e
-	rs, e := NewKey("k-rs", k.rs.Public())
-	err[5] = e
-	for _, e := range err {
-		if e != nil {
-			panic(e)
-		}
+	var err [5]error
+	k.ed = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{'d'}, ed25519.SeedSize))
+	k.ec, err[0] = ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{'c'}, 32))
+	k.rs, err[1] = fixedRSA()
+	var ed, ec, rs Key
+	ed, err[2] = NewKey("k-ed", k.ed.Public())
+	ec, err[3] = NewKey("k-ec", k.ec.Public())
+	rs, err[4] = NewKey("k-rs", k.rs.Public())
+	if err := errors.Join(err[:]...); err != nil {
+		panic(err)
 	}
+	var e error
 	if k.set, e = NewKeySet(ed, ec, rs); e != nil {
 		panic(e)
 	}
 	return k
 })
+
+// fixedRSA returns an RSA key of 2048 bits from two primes, each the first
+// that follows 1024 bits drawn with a known seed.
+func fixedRSA() (*rsa.PrivateKey, error) {
+	prime := func(seed byte, offset int64) *big.Int {
+		b := make([]byte, 128)
+		_, _ = mathrand.NewChaCha8([32]byte{seed}).Read(b) // its error is always nil
+		b[0] |= 0xc0
+		n := new(big.Int).SetBytes(b)
+		return n.Add(n.SetBit(n, 0, 0), big.NewInt(offset))
+	}
+	p, q, e, one := prime('p', 1195), prime('q', 129), big.NewInt(65537), big.NewInt(1)
+	phi := new(big.Int).Mul(new(big.Int).Sub(p, one), new(big.Int).Sub(q, one))
+	k := &rsa.PrivateKey{
+		PublicKey: rsa.PublicKey{N: new(big.Int).Mul(p, q), E: int(e.Int64())},
+		D:         new(big.Int).ModInverse(e, phi),
+		Primes:    []*big.Int{p, q},
+	}
+	k.Precompute()
+	return k, k.Validate()
+}
 
 func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
@@ -119,99 +141,10 @@ func twin(token string) string {
 	return token[:i+1] + b64(sig)
 }
 
-// fixed ignores what is to be signed.
-func fixed(sig []byte) func(string) []byte { return func(string) []byte { return sig } }
-
-func TestVerifyRefuses(t *testing.T) {
-	n := elliptic.P256().Params().N.Bytes()
-	one, zero := append(make([]byte, 31), 1), make([]byte, 32)
-	der := func(s string) []byte {
-		digest := sha256.Sum256([]byte(s))
-		b, err := ecdsa.SignASN1(rand.Reader, keys().ec, digest[:])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return b
-	}
-	good := compact(edHeader, payload, signEd)
-	tokens := map[string]string{
-		"another key": compact(edHeader, payload, func(s string) []byte {
-			_, other, err := ed25519.GenerateKey(nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return ed25519.Sign(other, []byte(s))
-		}),
-		"EdDSA, S+L":      plusL(good),
-		"EdDSA, long":     good + "AA",
-		"EdDSA, 63 bytes": compact(edHeader, payload, func(s string) []byte { return signEd(s)[:63] }),
-		"EdDSA, zeros":    compact(edHeader, payload, fixed(make([]byte, 64))),
-		"ES256, r=s=0":    compact(ecHeader, payload, fixed(make([]byte, 64))),
-		"ES256, r=0":      compact(ecHeader, payload, fixed(slices.Concat(zero, one))),
-		"ES256, s=0":      compact(ecHeader, payload, fixed(slices.Concat(one, zero))),
-		"ES256, r=n":      compact(ecHeader, payload, fixed(slices.Concat(n, one))),
-		"ES256, s=n":      compact(ecHeader, payload, fixed(slices.Concat(one, n))),
-		"ES256, r=s=n":    compact(ecHeader, payload, fixed(slices.Concat(n, n))),
-		"ES256, DER":      compact(ecHeader, payload, der),
-		"ES256, a zero before s": compact(ecHeader, payload, func(s string) []byte {
-			sig := signEC(s)
-			return slices.Concat(sig[:32], []byte{0}, sig[32:])
-		}),
-		"ES256 as Ed25519": compact(`{"alg":"Ed25519","kid":"k-ec","typ":"t"}`, payload, signEC),
-		"RS256, one byte":  compact(rsHeader, payload, fixed([]byte{1})),
-		"RS256, a byte on": compact(rsHeader, payload, func(s string) []byte { return append([]byte{0}, signRS(s)...) }),
-		"no signature":     good[:strings.LastIndexByte(good, '.')+1],
-		"an empty payload": compact(edHeader, "", signEd),
-		"nothing":          "", "dots": "..", "many dots": strings.Repeat(".", 100000), "four parts": good + ".AA",
-		"a header over its limit":  compact(`{"alg":"EdDSA","kid":"k-ed","typ":"t"`+strings.Repeat(" ", 1000)+`}`, payload, signEd),
-		"a token over its limit":   compact(edHeader, `{"iss":"`+strings.Repeat("x", MaxSize)+`"}`, signEd),
-		"a dot of another script":  strings.Replace(good, ".", "\u3002", 1),
-		"padding":                  good + "==",
-		"a space before":           " " + good,
-		"a line break after":       good + "\n",
-		"a line break inside":      good[:len(good)-5] + "\r\n" + good[len(good)-5:],
-		"the alphabet of RFC 4648": strings.NewReplacer("-", "+", "_", "/").Replace(compact(edHeader, `{"x":"`+strings.Repeat("\u07ff?", 9)+`"}`, signEd)),
-	}
-	for alg, sign := range map[string]func(string) []byte{
-		"none": fixed([]byte{0}), "nOnE": fixed([]byte{0}), "eddsa": signEd, "HS256": signEd, "ES256": signEd, "RS256": signEd,
-		"ES256K": signEd, "Ed448": signEd, "EdDSA ": signEd, "": signEd,
-	} {
-		tokens["alg "+alg] = compact(`{"alg":"`+alg+`","kid":"k-ed","typ":"t"}`, payload, sign)
-	}
-	for _, alg := range []string{"PS256", "RS384", "RS512", "EdDSA", "ES256", "HS256", "RSA-OAEP"} {
-		tokens["alg of an RSA key: "+alg] = compact(`{"alg":"`+alg+`","kid":"k-rs","typ":"t"}`, payload, signRS)
-	}
-	for _, h := range []string{
-		`{"alg":"EdDSA","kid":"k-ed"}`, `{"alg":"EdDSA","typ":"t"}`, `{"kid":"k-ed","typ":"t"}`, `{}`, `[]`, `null`, `"x"`, ``,
-		`{"alg":"EdDSA","kid":"k-ed","typ":""}`, `{"alg":"EdDSA","kid":"","typ":"t"}`, `{"alg":"EdDSA","kid":null,"typ":"t"}`,
-		`{"alg":"EdDSA","kid":1,"typ":"t"}`, `{"alg":"EdDSA","kid":["k-ed"],"typ":"t"}`, `{"alg":["EdDSA"],"kid":"k-ed","typ":"t"}`,
-		`{"alg":"none","alg":"EdDSA","kid":"k-ed","typ":"t"}`, `{"alg":"EdDSA","kid":"x","kid":"k-ed","typ":"t"}`,
-		`{"ALG":"EdDSA","KID":"k-ed","TYP":"t"}`, `{"alg":"EdDSA","kid":"k-ed","typ":"t","ALG":"none"}`,
-		"{\"alg\":\"EdDSA\",\"\u212aid\":\"k-ed\",\"typ\":\"t\"}", "{\"alg\":\"EdDSA\",\"kid\":\"k-ed\",\"typ\":\"\xff\"}",
-		`{"alg":"EdDSA","kid":"k-ed","typ":"\ud800"}`, `{"alg":"EdDSA","kid":"k-ed","typ":"t"}{}`, `{"alg":"EdDSA","kid":"k-ed","typ":"t"}x`,
-		"\ufeff" + edHeader, `{"alg":"EdDSA","kid":"k-ed","typ":"t",}`, `{"alg":"EdDSA","kid":"../k-ed","typ":"t"}`,
-		`{"alg":"EdDSA","kid":"k-ed' or '1'='1","typ":"t"}`, `{"alg":"EdDSA","kid":"k-ed\u0000","typ":"t"}`, `{"alg":"EdDSA","kid":" k-ed","typ":"t"}`,
-		`{"alg":"EdDSA","kid":"` + strings.Repeat("k", 300) + `","typ":"t"}`, `{"alg":"EdDSA","kid":"K-ED","typ":"t"}`, `{"alg":"EdDSA","kid":"k-ec","typ":"t"}`,
-	} {
-		tokens["header "+h] = compact(h, payload, signEd)
-	}
-	for _, m := range []string{
-		`"crit":["x"],"x":1`, `"crit":[]`, `"crit":["exp"]`, `"b64":false`, `"b64":true`, `"b64":false,"crit":["b64"]`, `"zip":"DEF"`, `"cty":"JWT"`,
-		`"jwk":{"kty":"OKP","crv":"Ed25519","x":"AA"}`, `"jku":"https://x.test"`, `"x5u":"https://x.test"`, `"x5c":["AA"]`, `"x5t":"AA"`,
-		`"x5t#S256":"AA"`, `"nonce":"x"`, `"iss":"i"`, `"p2c":1000000000`, `"enc":"A128GCM"`, `"":""`,
-	} {
-		tokens["header member "+m] = compact(edHeader[:len(edHeader)-1]+","+m+"}", payload, signEd)
-	}
-	for name, token := range tokens {
-		if got, err := verify(token); err == nil {
-			t.Errorf("%s: accepted, %q", name, got)
-		}
-	}
-}
-
 // What no key could have for a name is not looked up, but refused as a form.
 func TestParseRefusesStrangeHeaders(t *testing.T) {
 	for _, h := range []string{
+		`{"alg":"EdDSA","kid":"k"}`, `{"alg":"EdDSA","typ":"t"}`, `{"alg":"EdDSA","kid":"k","typ":"t","x5t":"AA"}`,
 		`{"alg":"EdDSA","kid":"a b","typ":"t"}`, `{"alg":"EdDSA","kid":"a\u0000","typ":"t"}`, `{"alg":"EdDSA","kid":"\u00e9","typ":"t"}`,
 		`{"alg":"EdDSA","kid":"` + strings.Repeat("k", 257) + `","typ":"t"}`, `{"alg":"EdDSA","kid":"k","typ":"a b"}`,
 		`{"alg":"EdDSA","kid":"k","typ":"` + strings.Repeat("t", 65) + `"}`, `{"alg":"Ed\nDSA","kid":"k","typ":"t"}`,
@@ -223,24 +156,6 @@ func TestParseRefusesStrangeHeaders(t *testing.T) {
 	if _, err := Parse(compact(`{"alg":"EdDSA","kid":"`+strings.Repeat("k", 256)+`","typ":"`+strings.Repeat("t", 64)+`"}`, payload, signEd)); err != nil {
 		t.Errorf("control: %v", err)
 	}
-}
-
-// plusL adds the order of the group to S: the same signature to a verifier
-// that does not look.
-func plusL(token string) string {
-	i := strings.LastIndexByte(token, '.')
-	sig, err := base64.RawURLEncoding.DecodeString(token[i+1:])
-	if err != nil {
-		panic(err)
-	}
-	l, ok := new(big.Int).SetString("7237005577332262213973186563042994240857116359379907606001950938285454250989", 10)
-	if !ok {
-		panic("no number")
-	}
-	slices.Reverse(sig[32:])
-	l.Add(l, new(big.Int).SetBytes(sig[32:])).FillBytes(sig[32:])
-	slices.Reverse(sig[32:])
-	return token[:i+1] + b64(sig)
 }
 
 // A token has one spelling: whatever is changed in it, anywhere, refuses it.

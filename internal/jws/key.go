@@ -30,6 +30,8 @@ const (
 	minExponent = 65537
 )
 
+var errKid = errors.New("jws: a key needs a kid that is printable and short")
+
 // A Key is a public key with its name and the one algorithm it is for.
 type Key struct {
 	id     string
@@ -41,8 +43,14 @@ type Key struct {
 // NewKey returns the key named id; its kind decides its algorithm.
 func NewKey(id string, public crypto.PublicKey) (Key, error) {
 	if !visible(id, maxKid) {
-		return Key{}, errors.New("jws: a key needs a kid that is printable and short")
+		return Key{}, errKid
 	}
+	return newKey(id, public)
+}
+
+// newKey is [NewKey] for names that were judged: an identity provider's only
+// key may have none.
+func newKey(id string, public crypto.PublicKey) (Key, error) {
 	k := Key{id: id, public: public}
 	var err error
 	switch public := public.(type) {
@@ -170,6 +178,9 @@ func checkRSA(public *rsa.PublicKey) error {
 	}
 	if public.E < minExponent || public.E%2 == 0 {
 		return fmt.Errorf("jws: an RSA exponent is odd and at least %d", minExponent)
+	}
+	if roca(public.N) {
+		return errors.New("jws: an RSA key that can be factored (CVE-2017-15361)")
 	}
 	return nil
 }

@@ -25,6 +25,10 @@ const (
 	maxDocument = 256 << 10
 )
 
+// ErrNoKey says that a token names a key that is not in the set: the
+// issuer may have another set by now. No other refusal of a token says so.
+var ErrNoKey = errors.New("jws: no key of that name")
+
 // A KeySet is all the keys of one issuer. It does not change: another document
 // makes another set. A nil KeySet verifies nothing.
 type KeySet struct {
@@ -34,7 +38,7 @@ type KeySet struct {
 }
 
 // NewKeySet returns the set of keys. There is at least one, and no two have
-// the same name.
+// the same name. One without a name, which [ParsePublished] may find, is alone.
 func NewKeySet(keys ...Key) (*KeySet, error) {
 	if len(keys) == 0 || len(keys) > maxKeys {
 		return nil, fmt.Errorf("jws: a key set has 1 to %d keys", maxKeys)
@@ -43,6 +47,9 @@ func NewKeySet(keys ...Key) (*KeySet, error) {
 	for _, k := range keys {
 		if k.public == nil {
 			return nil, errors.New("jws: a key that is none")
+		}
+		if k.id == "" && len(keys) > 1 {
+			return nil, errors.New("jws: a key without a name beside others")
 		}
 		if _, taken := s.keys[k.id]; taken {
 			return nil, fmt.Errorf("jws: two keys named %.40q", k.id)
@@ -58,19 +65,36 @@ func NewKeySet(keys ...Key) (*KeySet, error) {
 	return s, nil
 }
 
-// Verify returns the payload of t and the key that signed it.
+// Verify returns the payload of t and the key that signed it. A token that
+// names no key is verified by the only key there is, and by none of several.
 func (s *KeySet) Verify(t Token) ([]byte, Key, error) {
 	if s == nil {
 		return nil, Key{}, errors.New("jws: no keys")
 	}
-	k, ok := s.keys[t.header.Kid]
-	if !ok {
-		return nil, Key{}, fmt.Errorf("jws: no key named %.40q", t.header.Kid)
+	k, err := s.find(t.header.Kid)
+	if err != nil {
+		return nil, Key{}, err
 	}
 	if err := k.verify(t.header.Alg, t.signed, t.signature); err != nil {
 		return nil, Key{}, err
 	}
 	return t.payload, k, nil
+}
+
+func (s *KeySet) find(kid string) (Key, error) {
+	if kid != "" {
+		k, ok := s.keys[kid]
+		if !ok {
+			return Key{}, fmt.Errorf("%w: %.40q", ErrNoKey, kid)
+		}
+		return k, nil
+	}
+	if len(s.keys) == 1 {
+		for _, only := range s.keys {
+			return only, nil
+		}
+	}
+	return Key{}, fmt.Errorf("jws: the token names none of %d keys", len(s.keys))
 }
 
 // Digest names what is in s: two sets have the same one exactly when they have
@@ -112,12 +136,29 @@ type material struct {
 }
 
 // private are the members that only the owner of a key may know, k of a
-// symmetric one among them.
-var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
+// symmetric one and priv of one of kty AKP among them.
+var private = []string{"d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"}
 
 // ParseKeySet reads a JWK Set. One unfit key refuses the whole document: a
 // publisher that gets one wrong is not believed about the others.
 func ParseKeySet(doc []byte) (*KeySet, error) {
+	values, err := documentKeys(doc)
+	if err != nil {
+		return nil, err
+	}
+	keys := make([]Key, 0, len(values))
+	for i, v := range values {
+		k, err := parseKey(v)
+		if err != nil {
+			return nil, fmt.Errorf("jws: key set: key %d: %w", i, err)
+		}
+		keys = append(keys, k)
+	}
+	return NewKeySet(keys...)
+}
+
+// documentKeys returns the keys of doc, each of which is still to be read.
+func documentKeys(doc []byte) ([]jsontext.Value, error) {
 	if len(doc) > maxDocument {
 		return nil, fmt.Errorf("jws: a key set has at most %d bytes", maxDocument)
 	}
@@ -128,26 +169,13 @@ func ParseKeySet(doc []byte) (*KeySet, error) {
 	if err := json.Unmarshal(doc, &d); err != nil {
 		return nil, fmt.Errorf("jws: key set: %w", err)
 	}
-	keys := make([]Key, 0, len(d.Keys))
-	for i, v := range d.Keys {
-		k, err := parseKey(v)
-		if err != nil {
-			return nil, fmt.Errorf("jws: key set: key %d: %w", i, err)
-		}
-		keys = append(keys, k)
-	}
-	return NewKeySet(keys...)
+	return d.Keys, nil
 }
 
 func parseKey(v jsontext.Value) (Key, error) {
-	var members map[string]jsontext.Value
-	if err := json.Unmarshal(v, &members); err != nil {
+	members, err := publicMembers(v)
+	if err != nil {
 		return Key{}, err
-	}
-	for _, name := range private {
-		if _, ok := members[name]; ok {
-			return Key{}, fmt.Errorf("a private or symmetric member: %s", name)
-		}
 	}
 	var j jwk
 	if err := json.Unmarshal(v, &j); err != nil {
@@ -156,21 +184,46 @@ func parseKey(v jsontext.Value) (Key, error) {
 	if j.Use != nil && *j.Use != "sig" || j.KeyOps != nil && !slices.Equal(*j.KeyOps, []string{"verify"}) {
 		return Key{}, errors.New("not for verifying signatures")
 	}
-	public, err := j.public()
-	if err != nil {
-		return Key{}, err
+	if !visible(j.Kid, maxKid) {
+		return Key{}, errKid
 	}
-	k, err := NewKey(j.Kid, public)
+	k, err := j.key(j.Kid)
 	if err != nil {
 		return Key{}, err
 	}
 	if _, given := members["alg"]; given && j.Alg != k.alg && (k.alg != EdDSA || j.Alg != Ed25519) {
 		return Key{}, fmt.Errorf("%.20q is not the algorithm of a key of kind %s", j.Alg, j.Kty)
 	}
-	// The members are those of this kind alone and in their one spelling: a y
-	// beside an Ed25519 key, a zero before a modulus or 31 bytes of x beside 33
-	// of y is a document nobody should guess at.
-	if k.material() != j.material {
+	return k, nil
+}
+
+// publicMembers returns the members of a key, none of which is private.
+func publicMembers(v jsontext.Value) (map[string]jsontext.Value, error) {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(v, &members); err != nil {
+		return nil, err
+	}
+	for _, name := range private {
+		if _, ok := members[name]; ok {
+			return nil, fmt.Errorf("a private or symmetric member: %s", name)
+		}
+	}
+	return members, nil
+}
+
+// key returns the key that m is. The members are those of its kind alone and
+// in their one spelling: a y beside an Ed25519 key, a zero before a modulus or
+// 31 bytes of x beside 33 of y is a document nobody should guess at.
+func (m material) key(id string) (Key, error) {
+	public, err := m.public()
+	if err != nil {
+		return Key{}, err
+	}
+	k, err := newKey(id, public)
+	if err != nil {
+		return Key{}, err
+	}
+	if k.material() != m {
 		return Key{}, errors.New("members that its kind does not have")
 	}
 	return k, nil
