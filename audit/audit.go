@@ -48,6 +48,8 @@ const (
 	ClassSessionRefused  = trail.ClassSessionRefused
 	ClassStatement       = trail.ClassStatement
 	ClassTransaction     = trail.ClassTransaction
+	ClassRequest         = trail.ClassRequest
+	ClassExchange        = trail.ClassExchange
 	ClassTenant          = trail.ClassTenant
 	ClassToken           = trail.ClassToken
 	ClassKey             = trail.ClassKey
@@ -56,6 +58,7 @@ const (
 	ClassShutdown        = trail.ClassShutdown
 	ClassGap             = trail.ClassGap
 	ClassUnauthenticated = trail.ClassUnauthenticated
+	ClassKeySet          = trail.ClassKeySet
 )
 
 // A CommitLog keeps batches. It is the evidence.

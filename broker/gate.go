@@ -35,6 +35,7 @@ type Verifier interface {
 // A Limiter holds each tenant to its limits.
 type Limiter interface {
 	Connect(p identity.Principal) (release func(), err error)
+	Visit(p identity.Principal) (release func(), err error)
 	Reserve(p identity.Principal, ops []scope.Operation) (limit.Hold, error)
 }
 

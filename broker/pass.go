@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"github.com/isocore/isocore/audit"
@@ -20,6 +21,7 @@ type Pass[R scope.Request] struct {
 	req     R
 	ops     []scope.Operation
 	judged  []judgement
+	one     [1]judgement // room for them, for most requests are of one operation
 	effect  scope.Effect
 	hold    limit.Hold
 	receipt *audit.Receipt
@@ -70,22 +72,24 @@ func Admit[R scope.Request](ctx context.Context, s *Session, t scope.Table[R], r
 
 // decide judges every operation of p and confines those that are admitted.
 func (p *Pass[R]) decide(t scope.Table[R]) error {
-	p.judged = make([]judgement, len(p.ops))
+	if p.judged = p.one[:]; len(p.ops) != len(p.one) {
+		p.judged = make([]judgement, len(p.ops))
+	}
 	if err := p.s.gate.Verifier.Live(p.s.p); err != nil {
 		return p.fail(err)
 	}
-	rules := make([]scope.Rule[R], len(p.ops))
-	var limited []scope.Operation
+	var room [4]scope.Rule[R]
+	rules := room[:0]
 	p.effect = scope.Read
 	for i, op := range p.ops {
 		rule, err := t.Rule(op.Name)
-		rules[i], p.judged[i] = rule, judgement{rule.Verdict, err}
+		rules = append(rules, rule)
+		p.judged[i] = judgement{rule.Verdict, err}
 		if rule.Verdict != scope.Allow {
-			limited = append(limited, op)
 			p.effect = min(p.effect, rule.Effect)
 		}
 	}
-	if len(limited) > 0 {
+	if limited := p.limited(); len(limited) > 0 {
 		hold, err := p.s.gate.Limiter.Reserve(p.s.p, limited)
 		if err != nil {
 			return p.fail(err)
@@ -99,6 +103,22 @@ func (p *Pass[R]) decide(t scope.Table[R]) error {
 		}
 	}
 	return first
+}
+
+// limited returns the operations that count: those that the table does not
+// just allow.
+func (p *Pass[R]) limited() []scope.Operation {
+	allowed := func(j judgement) bool { return j.verdict == scope.Allow }
+	if !slices.ContainsFunc(p.judged, allowed) {
+		return p.ops
+	}
+	var limited []scope.Operation
+	for i, op := range p.ops {
+		if !allowed(p.judged[i]) {
+			limited = append(limited, op)
+		}
+	}
+	return limited
 }
 
 // apply carries out one rule, and notes what came of it.
@@ -137,7 +157,7 @@ func (p *Pass[R]) decisions(err error) []audit.Record {
 		}
 		omitted = n
 	}
-	var rs []audit.Record
+	rs := make([]audit.Record, 0, len(p.ops))
 	for i, op := range p.ops {
 		j := p.judged[i]
 		if err == nil && j.verdict == scope.Allow {

@@ -27,6 +27,7 @@ type Session struct {
 	id      string
 	p       identity.Principal
 	release func()
+	once    bool // its beginning was not recorded, so its end is not
 	left    sync.Once
 }
 
@@ -37,6 +38,42 @@ const recordTimeout = 5 * time.Second
 // is durable on return. A token that does not verify is counted, not
 // recorded: a flood must not fill the trail.
 func (g *Gate) Enter(ctx context.Context, broker string, peer netip.AddrPort, token secret.Text) (*Session, error) {
+	return g.enter(ctx, broker, peer, token, g.Limiter.Connect)
+}
+
+// Visit is [Gate.Enter] for a token that owns no connection, as those over
+// HTTP, where many requests of one token come over any connection: it takes
+// one of its tenant's sessions, not of its connections.
+func (g *Gate) Visit(ctx context.Context, broker string, peer netip.AddrPort, token secret.Text) (*Session, error) {
+	return g.enter(ctx, broker, peer, token, g.Limiter.Visit)
+}
+
+func (g *Gate) enter(ctx context.Context, broker string, peer netip.AddrPort, token secret.Text, take func(identity.Principal) (func(), error)) (*Session, error) {
+	s, err := g.begin(ctx, broker, peer, token, take)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.entry(ctx, audit.ClassSessionBegun, nil); err != nil {
+		s.release()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Once makes a session for a single request, whose own records say all there
+// is to say of it: that it began and ended is not recorded beside. [Session.Leave]
+// has to be called all the same.
+func (g *Gate) Once(ctx context.Context, broker string, peer netip.AddrPort, token secret.Text) (*Session, error) {
+	s, err := g.begin(ctx, broker, peer, token, g.Limiter.Visit)
+	if err != nil {
+		return nil, err
+	}
+	s.once = true
+	return s, nil
+}
+
+// begin verifies token and takes a place for its session.
+func (g *Gate) begin(ctx context.Context, broker string, peer netip.AddrPort, token secret.Text, take func(identity.Principal) (func(), error)) (*Session, error) {
 	p, err := g.Verifier.Verify(ctx, broker, token)
 	if err != nil {
 		g.Counter.Refused(broker, peer.Addr(), refusal.Of(err))
@@ -45,14 +82,8 @@ func (g *Gate) Enter(ctx context.Context, broker string, peer netip.AddrPort, to
 	var id [16]byte
 	rand.Read(id[:]) //nolint:errcheck // crypto/rand never returns an error since Go 1.24
 	s := &Session{gate: g, broker: broker, peer: peer, id: hex.EncodeToString(id[:]), p: p}
-	release, err := g.Limiter.Connect(p)
-	if err != nil {
+	if s.release, err = take(p); err != nil {
 		return nil, s.refuse(ctx, err)
-	}
-	s.release = release
-	if err := s.entry(ctx, audit.ClassSessionBegun, nil); err != nil {
-		release()
-		return nil, err
 	}
 	return s, nil
 }
@@ -64,7 +95,9 @@ func (s *Session) Leave(ctx context.Context, why error) error {
 	s.left.Do(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 		defer cancel()
-		err = s.entry(ctx, audit.ClassSessionEnded, why)
+		if !s.once {
+			err = s.entry(ctx, audit.ClassSessionEnded, why)
+		}
 		s.release()
 	})
 	return err

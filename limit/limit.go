@@ -37,6 +37,7 @@ const day = 24 * time.Hour
 // required; there is no word for unlimited.
 type Config struct {
 	Connections int     // of one tenant, at once
+	Sessions    int     // of one tenant, at once, over connections that nobody owns: visits
 	Rate        float64 // operations of one tenant a second
 	Burst       int     // operations of one tenant after a quiet time
 	Queue       int     // operations of one tenant admitted and not yet settled
@@ -63,6 +64,7 @@ type Limiter struct {
 // usage is what one tenant uses.
 type usage struct {
 	connections int
+	sessions    int
 	queued      int
 	bucket      *rate.Limiter
 	today       int64 // the day that written is of
@@ -78,6 +80,7 @@ func New(c Config) (*Limiter, error) {
 		}
 	}
 	want(c.Connections > 0, "Connections")
+	want(c.Sessions > 0, "Sessions")
 	want(c.Rate > 0 && !math.IsInf(c.Rate, 0), "Rate")
 	want(c.Burst > 0, "Burst")
 	want(c.Queue > 0, "Queue")
@@ -103,6 +106,16 @@ func (u *usage) turn(now time.Time) {
 // gives it back, once. It counts as an operation, and pays for the records of
 // the session's beginning and end.
 func (l *Limiter) Connect(p identity.Principal) (release func(), err error) {
+	return l.enter(p, "connections", func(u *usage) (*int, int) { return &u.connections, l.c.Connections })
+}
+
+// Visit is [Limiter.Connect] for a session that owns no connection, as those
+// over HTTP: there may be many more of them.
+func (l *Limiter) Visit(p identity.Principal) (release func(), err error) {
+	return l.enter(p, "sessions", func(u *usage) (*int, int) { return &u.sessions, l.c.Sessions })
+}
+
+func (l *Limiter) enter(p identity.Principal, what string, places func(*usage) (taken *int, most int)) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	u, err := l.usage(p.Tenant())
@@ -111,20 +124,21 @@ func (l *Limiter) Connect(p identity.Principal) (release func(), err error) {
 	}
 	now := l.c.Now()
 	u.turn(now)
+	taken, most := places(u)
 	switch {
-	case u.connections >= l.c.Connections:
-		return nil, refusal.New(refusal.TooMany, "limit: tenant %s has %d connections", p.Tenant(), u.connections)
+	case *taken >= most:
+		return nil, refusal.New(refusal.TooMany, "limit: tenant %s has %d %s", p.Tenant(), *taken, what)
 	case u.written > l.c.RecordBytes-connectWeight:
 		return nil, refusal.New(refusal.OverBudget, "limit: tenant %s has %d bytes of records today", p.Tenant(), u.written)
 	case !u.bucket.AllowN(now, 1):
 		return nil, refusal.New(refusal.TooFast, "limit: tenant %s is over %g operations a second", p.Tenant(), l.c.Rate)
 	}
-	u.connections++
+	*taken++
 	u.written += connectWeight
 	return sync.OnceFunc(func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		u.connections--
+		*taken--
 	}), nil
 }
 
@@ -222,5 +236,5 @@ func (l *Limiter) forget(now time.Time) {
 // idle reports whether forgetting u gives its tenant nothing.
 func (l *Limiter) idle(u *usage, now time.Time) bool {
 	fresh := u.written == 0 || u.today != now.Unix()/int64(day/time.Second)
-	return fresh && u.connections == 0 && u.queued == 0 && u.bucket.TokensAt(now) >= float64(l.c.Burst)
+	return fresh && u.connections == 0 && u.sessions == 0 && u.queued == 0 && u.bucket.TokensAt(now) >= float64(l.c.Burst)
 }

@@ -21,7 +21,7 @@ import (
 
 func config() Config {
 	return Config{
-		Connections: 2, Rate: 10, Burst: 20, Queue: 30, RecordBytes: 1 << 20,
+		Connections: 2, Sessions: 3, Rate: 10, Burst: 20, Queue: 30, RecordBytes: 1 << 20,
 		Strangers: 5, StrangersPerNet: 3, Tenants: 100, Now: time.Now,
 	}
 }

@@ -13,7 +13,8 @@ func (l *Limiter) Set(c Config) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.c.Connections, l.c.Rate, l.c.Burst, l.c.Queue, l.c.RecordBytes = c.Connections, c.Rate, c.Burst, c.Queue, c.RecordBytes
+	l.c.Connections, l.c.Sessions, l.c.Rate, l.c.Burst = c.Connections, c.Sessions, c.Rate, c.Burst
+	l.c.Queue, l.c.RecordBytes = c.Queue, c.RecordBytes
 	now := l.c.Now()
 	for _, u := range l.tenants {
 		u.bucket.SetLimitAt(now, rate.Limit(c.Rate))

@@ -48,6 +48,8 @@ const (
 	ClassSessionRefused  Class = 0x0103
 	ClassStatement       Class = 0x0201
 	ClassTransaction     Class = 0x0202
+	ClassRequest         Class = 0x0203
+	ClassExchange        Class = 0x0204
 	ClassTenant          Class = 0x0301
 	ClassToken           Class = 0x0302
 	ClassKey             Class = 0x0303
@@ -56,6 +58,7 @@ const (
 	ClassShutdown        Class = 0x0402
 	ClassGap             Class = 0x0403
 	ClassUnauthenticated Class = 0x0404
+	ClassKeySet          Class = 0x0405
 )
 
 // A Registered is one line of the register of classes.
@@ -73,6 +76,8 @@ var Classes = []Registered{
 	{ClassSessionRefused, "session-refused", []Kind{Entry}, "a verified token was not let in"},
 	{ClassStatement, "statement", []Kind{Decision, Outcome}, "a statement of a client"},
 	{ClassTransaction, "transaction", []Kind{Decision, Outcome}, "BEGIN, COMMIT, ROLLBACK and savepoints"},
+	{ClassRequest, "request", []Kind{Decision, Outcome}, "an HTTP request to an application behind the edge"},
+	{ClassExchange, "exchange", []Kind{Decision, Outcome}, "a token was exchanged for a narrower one"},
 	{ClassTenant, "tenant", []Kind{Admin}, "a tenant or partner was made, changed, suspended or deleted"},
 	{ClassToken, "token", []Kind{Admin}, "a token was issued"},
 	{ClassKey, "key", []Kind{Admin}, "a key was made, rotated or destroyed"},
@@ -81,6 +86,7 @@ var Classes = []Registered{
 	{ClassShutdown, "shutdown", []Kind{System}, "the log was closed in order"},
 	{ClassGap, "gap", []Kind{System}, "records were refused for a while, how many and why"},
 	{ClassUnauthenticated, "unauthenticated", []Kind{System}, "attempts by nobody, counted by listener, source and reason"},
+	{ClassKeySet, "key-set", []Kind{System}, "an identity provider publishes other keys than before"},
 }
 
 func (c Class) String() string {
