@@ -24,7 +24,7 @@ const (
 // claim that is not here refuses the token.
 type claims struct {
 	Issuer    string   `json:"iss"`
-	Subject   string   `json:"sub"`
+	Subject   string   `json:"sub"` // of the issuer; beside sub_id the principal
 	Audience  string   `json:"aud"` // one broker: RFC 7519 would allow a list
 	ClientID  string   `json:"client_id"`
 	Expires   jws.Date `json:"exp"`
@@ -36,6 +36,27 @@ type claims struct {
 	Partner   string   `json:"partner"`
 	Principal string   `json:"principal"`
 	Act       *actor   `json:"act,omitzero"`
+
+	// Person is who it is if another issuer says so: the token came of an
+	// exchange, and sub has to be unique in the trust domain.
+	Person *person `json:"sub_id,omitzero"`
+}
+
+// person is a Subject Identifier (RFC 9493, 3.2.3): a subject of an issuer.
+type person struct {
+	Format  string `json:"format"`
+	Issuer  string `json:"iss"`
+	Subject string `json:"sub"`
+}
+
+// personFormat is the one format of a [person].
+const personFormat = "iss_sub"
+
+func (p person) parse() error {
+	if p.Format != personFormat || !visible(p.Issuer, maxText) || !printable(p.Subject, maxText) {
+		return errors.New("sub_id is an issuer and its subject, printable and short")
+	}
+	return nil
 }
 
 // actor is the act claim of RFC 8693. Without an iss it is a subject of the
@@ -71,51 +92,66 @@ func (c claims) parse() (statement, error) {
 	if c.Expires == 0 || c.Issued == 0 {
 		return statement{}, errors.New("claims: exp and iat are required")
 	}
+	who := person{personFormat, c.Issuer, c.Subject}
+	if c.Person != nil {
+		who = *c.Person
+	}
+	errW := who.parse()
+	if c.Person != nil && c.Subject != c.Principal {
+		errW = errors.New("sub is not the principal")
+	}
 	t, errT := tenant.Parse(c.Tenant)
 	partner, errP := parseID(c.Partner)
 	id, errI := parseID(c.Principal)
 	reach, errR := ParseReach(c.Scope)
-	actors, errA := c.actors()
-	if err := errors.Join(errT, errP, errI, errR, errA); err != nil {
+	actors, errA := c.Act.chain(who.Issuer, c.Issuer)
+	if err := errors.Join(errW, errT, errP, errI, errR, errA); err != nil {
 		return statement{}, fmt.Errorf("claims: %w", err)
 	}
 	return statement{
 		principal: Principal{
-			tenant: t, partner: partner, id: id, subject: c.Subject, issuer: c.Issuer, txn: c.Txn,
-			actors: actors, reach: reach, expires: time.Unix(int64(c.Expires), 0),
+			kind: storeToken, tenant: t, partner: partner, id: id, subject: who.Subject, issuer: who.Issuer, signer: c.Issuer,
+			txn: c.Txn, client: c.ClientID, actors: actors, reach: reach, expires: time.Unix(int64(c.Expires), 0),
 		},
 		audience: c.Audience,
 		issued:   time.Unix(int64(c.Issued), 0),
 	}, nil
 }
 
-// actors returns the chain of act, outermost first, spelled as
-// [Principal.Actors] says.
-func (c claims) actors() ([]string, error) {
+// chain returns a and those within, outermost first, spelled as
+// [Principal.Actors] says: home is the principal's issuer, signer the token's,
+// of which an actor is that names none.
+func (a *actor) chain(home, signer string) ([]string, error) {
 	var chain []string
-	for a := c.Act; a != nil; a = a.Act {
+	for ; a != nil; a = a.Act {
 		if len(chain) == maxActors {
 			return nil, fmt.Errorf("act is nested over %d deep", maxActors)
 		}
-		s := a.Subject
-		if a.Issuer != "" && a.Issuer != c.Issuer {
-			s = a.Issuer + " " + s
-		}
 		if !visible(a.Subject, maxText) || a.Issuer != "" && !visible(a.Issuer, maxText) {
 			return nil, errors.New("act needs a sub, and may have an iss")
+		}
+		issuer, s := a.Issuer, a.Subject
+		if issuer == "" {
+			issuer = signer
+		}
+		if issuer != home {
+			s = issuer + " " + s
 		}
 		chain = append(chain, s)
 	}
 	return chain, nil
 }
 
-// act is the inverse of actors.
-func act(chain []string) *actor {
+// act is the inverse of [actor.chain].
+func act(chain []string, home, signer string) *actor {
 	var outer *actor
 	for _, s := range slices.Backward(chain) {
 		issuer, subject, foreign := strings.Cut(s, " ")
 		if !foreign {
-			issuer, subject = "", s
+			issuer, subject = home, s
+		}
+		if issuer == signer {
+			issuer = ""
 		}
 		outer = &actor{Issuer: issuer, Subject: subject, Act: outer}
 	}

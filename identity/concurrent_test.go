@@ -24,7 +24,7 @@ func (w *world) verifierForMany(t testing.TB) *identity.Verifier {
 	t.Helper()
 	sets, now := w.sets, w.now
 	v, err := identity.New(identity.Config{
-		TrustDomain: "isocore.test", Issuers: func(s string) *identity.KeySet { return sets[s] }, Standing: everyone{},
+		TrustDomain: "issuer.test", Issuers: func(s string) *identity.KeySet { return sets[s] }, Standing: everyone{},
 		MaxLifetime: identity.MaxLifetime, Now: func() time.Time { return now }, CacheSize: 1024,
 	})
 	if err != nil {
@@ -98,5 +98,43 @@ func TestWatch(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		c.undo()
+	}
+}
+
+// Many come in while keys and registrations change: each is who their token
+// says, or nobody.
+func TestManyAtOnceAtTheEdge(t *testing.T) {
+	d := identitytest.New(t)
+	a, b := tenant.New(), tenant.New()
+	var all sync.WaitGroup
+	for id, token := range map[tenant.ID]secret.Text{a: d.ProviderToken(a), b: d.ProviderToken(b)} {
+		for range 2 {
+			all.Go(func() {
+				for range 200 {
+					p, err := d.Verifier.Verify(t.Context(), identity.Edge, token)
+					if err == nil && p.Tenant() != id {
+						t.Errorf("%v is %v", id, p.Tenant())
+					}
+					if err == nil {
+						err = d.Verifier.Live(p)
+					}
+					if err != nil && refusal.Of(err) != refusal.Unauthenticated {
+						t.Errorf("%v: %v", id, err)
+					}
+				}
+			})
+		}
+	}
+	for range 20 {
+		p := *d.Provider()
+		p.MaxLifetime -= time.Second
+		d.Register(p)
+		d.Withdraw(p.Issuer)
+		d.Register(p)
+	}
+	d.Rotate()
+	all.Wait()
+	if _, err := d.Verifier.Verify(t.Context(), identity.Edge, d.ProviderToken(a)); err != nil {
+		t.Errorf("after all of it: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/isocore/isocore/identity"
@@ -28,14 +29,17 @@ type arsenal struct {
 	rs *rsa.PrivateKey
 }
 
-func newArsenal(t *testing.T) *arsenal {
+// rsaKey is one for all tests: a new one takes as long as most of them.
+var rsaKey = sync.OnceValues(func() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) })
+
+func newArsenal(t testing.TB) *arsenal {
 	t.Helper()
 	a := &arsenal{world: newWorld(t)}
 	var err error
 	if a.ec, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	if a.rs, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+	if a.rs, err = rsaKey(); err != nil {
 		t.Fatal(err)
 	}
 	a.sets[issuer] = keySet(t, map[string]any{"k": a.key.Public(), "ec": a.ec.Public(), "rs": a.rs.Public()})
@@ -103,6 +107,7 @@ func TestControls(t *testing.T) {
 		"12 iat within the leeway": a.token(member{"iat", "1800000005"}),
 		"12 the longest lifetime":  a.token(member{"exp", "1800000900"}),
 		"act, four deep":           a.token(member{"act", nested(4)}),
+		"sub_id":                   a.token(member{"sub", `"` + idU + `"`}, member{"sub_id", `{"format":"iss_sub","iss":"` + issuer + `","sub":"alice"}`}),
 	} {
 		p, err := a.verify(t, token)
 		if err != nil || p.Tenant().String() != idT {
@@ -270,6 +275,13 @@ func (a *arsenal) bodies() map[string]secret.Text {
 	} {
 		rows["11 exp="+v] = a.token(member{"exp", v})
 		rows["11 iat="+v] = a.token(member{"iat", v})
+	}
+	who := `"iss":"` + issuer + `","sub":"alice"`
+	for _, v := range []string{
+		"null", "1", `"alice"`, "[]", "{}", `{` + who + `}`, `{"format":"opaque",` + who + `}`, `{"format":"iss_sub",` + who + `,"x":1}`, `{"format":"iss_sub",` + who + `}`,
+		`{"format":"iss_sub","iss":"https://nobody.test","sub":"alice"}`, `{"format":"iss_sub","iss":"","sub":"alice"}`, `{"format":"iss_sub","iss":"` + issuer + `","sub":"a\n"}`,
+	} {
+		rows["18 sub_id="+v] = a.token(member{"sub_id", v}) // sub is not the principal
 	}
 	for _, v := range []string{
 		"", "null", "1", "true", `""`, "[]", `["isocore:postgres"]`, `["x","isocore:postgres"]`, `{"isocore:postgres":1}`, `"postgres"`, `"isocore:"`, `"isocore"`,

@@ -3,8 +3,6 @@ package identity_test
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
-	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,165 +10,10 @@ import (
 
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/identity/identitytest"
-	"github.com/isocore/isocore/internal/jws"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/secret"
 	"github.com/isocore/isocore/tenant"
 )
-
-const (
-	issuer  = "https://issuer.test"
-	idT     = "0123456789abcdef0123456789abcdef"
-	idOther = "f123456789abcdef0123456789abcdef"
-	idP     = "1123456789abcdef0123456789abcdef"
-	idU     = "2123456789abcdef0123456789abcdef"
-)
-
-var errStanding = errors.New("connection reset")
-
-// standing answers what a test sets, of everyone.
-type standing struct {
-	asked  int
-	answer error
-}
-
-func (s *standing) Check(tenant.ID, [16]byte, [16]byte, string) error {
-	s.asked++
-	return s.answer
-}
-
-func (s *standing) Changed() <-chan struct{} { return nil }
-
-// world is a verifier whose clock, keys and standing a test may change.
-type world struct {
-	*identity.Verifier
-	now      time.Time
-	sets     map[string]*identity.KeySet
-	standing standing
-	key      ed25519.PrivateKey
-}
-
-func newWorld(t testing.TB) *world {
-	t.Helper()
-	w := &world{now: time.Unix(1_800_000_000, 0), key: newKey(t)}
-	w.sets = map[string]*identity.KeySet{issuer: keySet(t, map[string]any{"k": w.key.Public()})}
-	w.Verifier = w.verifier(t, 1024)
-	return w
-}
-
-func (w *world) verifier(t testing.TB, cache int) *identity.Verifier {
-	t.Helper()
-	v, err := identity.New(identity.Config{
-		TrustDomain: "isocore.test", Issuers: func(s string) *identity.KeySet { return w.sets[s] }, Standing: &w.standing,
-		MaxLifetime: 15 * time.Minute, Leeway: 5 * time.Second, Now: func() time.Time { return w.now }, CacheSize: cache,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
-func newKey(t testing.TB) ed25519.PrivateKey {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func keySet(t testing.TB, public map[string]any) *identity.KeySet {
-	t.Helper()
-	var keys []jws.Key
-	for id, p := range public {
-		k, err := jws.NewKey(id, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys = append(keys, k)
-	}
-	set, err := jws.NewKeySet(keys...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return set
-}
-
-// member is one claim as raw JSON.
-type member struct{ name, value string }
-
-// claims returns good claims in a fixed order, changed by changes: an empty
-// value leaves the claim out, a name that is not there is put at the end, and
-// one that begins with + is put there even if it is.
-func claims(changes ...member) string {
-	all := []member{
-		{"iss", `"` + issuer + `"`},
-		{"sub", `"alice"`},
-		{"aud", `"isocore:postgres"`},
-		{"client_id", `"psql"`},
-		{"exp", `1800000300`},
-		{"iat", `1800000000`},
-		{"jti", `"j1"`},
-		{"txn", `"x1"`},
-		{"scope", `"pg:read pg:write"`},
-		{"tenant", `"` + idT + `"`},
-		{"partner", `"` + idP + `"`},
-		{"principal", `"` + idU + `"`},
-	}
-	for _, c := range changes {
-		name, again := strings.CutPrefix(c.name, "+")
-		at := -1
-		for i, m := range all {
-			if m.name == name && !again {
-				at = i
-			}
-		}
-		if at < 0 {
-			all = append(all, member{name, c.value})
-			continue
-		}
-		all[at].value = c.value
-	}
-	var parts []string
-	for _, m := range all {
-		if m.value != "" {
-			parts = append(parts, `"`+m.name+`":`+m.value)
-		}
-	}
-	return "{" + strings.Join(parts, ",") + "}"
-}
-
-const header = `{"alg":"EdDSA","kid":"k","typ":"at+jwt"}`
-
-func b64(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
-
-func compact(header, payload string, sign func([]byte) []byte) secret.Text {
-	signed := b64([]byte(header)) + "." + b64([]byte(payload))
-	return secret.New(signed + "." + b64(sign([]byte(signed))))
-}
-
-func (w *world) sign(b []byte) []byte { return ed25519.Sign(w.key, b) }
-
-func (w *world) token(changes ...member) secret.Text {
-	return compact(header, claims(changes...), w.sign)
-}
-
-func (w *world) verify(t testing.TB, token secret.Text) (identity.Principal, error) {
-	t.Helper()
-	return w.Verify(t.Context(), "postgres", token)
-}
-
-// refused checks that err has this Reason and no word more for the client.
-func refused(t testing.TB, what string, err error, want refusal.Reason) {
-	t.Helper()
-	if err == nil {
-		t.Errorf("%s: accepted", what)
-		return
-	}
-	if refusal.Of(err) != want || refusal.HintOf(err) != "" {
-		t.Errorf("%s: %v with hint %q, not %v", what, err, refusal.HintOf(err), want)
-	}
-}
 
 func TestVerify(t *testing.T) {
 	w := newWorld(t)
@@ -209,6 +52,12 @@ func TestNewSaysEverythingThatIsWrong(t *testing.T) {
 	}
 	for _, field := range []string{"TrustDomain", "Issuers", "Standing", "MaxLifetime", "Leeway", "Now", "CacheSize"} {
 		if !strings.Contains(err.Error(), "identity: "+field+" is ") {
+			t.Errorf("not a word of %s: %v", field, err)
+		}
+	}
+	_, err = identity.New(identity.Config{Providers: func(string) *identity.Provider { return nil }})
+	for _, field := range []string{"Enrol", "Renew"} {
+		if !strings.Contains(err.Error(), "identity: "+field+" is missing beside Providers") {
 			t.Errorf("not a word of %s: %v", field, err)
 		}
 	}
@@ -340,28 +189,6 @@ func TestAFloodLeavesTheCacheBounded(t *testing.T) {
 	if w.Cached() < 32 {
 		t.Errorf("%d cached: it remembers too little", w.Cached())
 	}
-}
-
-// Two issuers may name their keys and their people alike.
-func TestTwoIssuersAreTwo(t *testing.T) {
-	w := newWorld(t)
-	const other = "https://other.test"
-	theirs := newKey(t)
-	w.sets[other] = keySet(t, map[string]any{"k": theirs.Public()})
-	ours, err := w.verify(t, w.token())
-	if err != nil {
-		t.Fatal(err)
-	}
-	change := []member{{"iss", `"` + other + `"`}, {"principal", `"` + idOther + `"`}}
-	sign := func(b []byte) []byte { return ed25519.Sign(theirs, b) }
-	p, err := w.verify(t, compact(header, claims(change...), sign))
-	if err != nil || p.Subject() != ours.Subject() || p.Issuer() == ours.Issuer() || p.ID() == ours.ID() {
-		t.Errorf("%+v and %+v, %v", ours, p, err)
-	}
-	_, err = w.verify(t, compact(header, claims(), sign))
-	refused(t, "their key for our issuer", err, refusal.Unauthenticated)
-	_, err = w.verify(t, w.token(change...))
-	refused(t, "our key for their issuer", err, refusal.Unauthenticated)
 }
 
 // To the client, a token for somebody else and a token by somebody else are

@@ -31,12 +31,14 @@ type Grant struct {
 // A Minter signs tokens. Whoever minted one verifies it like anyone.
 type Minter struct {
 	issuer string
+	domain string // the issuer without https://
 	signer jws.Signer
 	keys   *KeySet
 	now    func() time.Time
 }
 
-// NewMinter returns the minter of issuer, which signs with key.
+// NewMinter returns the minter of issuer, which signs with key. An issuer is
+// https:// and its trust domain: [Verifier] and [ReadTxn] know it by that.
 func NewMinter(issuer string, key ed25519.PrivateKey, now func() time.Time) (*Minter, error) {
 	if !visible(issuer, maxText) || now == nil {
 		return nil, errors.New("identity: a minter needs an issuer and a clock")
@@ -49,7 +51,7 @@ func NewMinter(issuer string, key ed25519.PrivateKey, now func() time.Time) (*Mi
 	if err != nil {
 		return nil, fmt.Errorf("identity: minter: %w", err)
 	}
-	return &Minter{issuer, signer, keys, now}, nil
+	return &Minter{issuer, strings.TrimPrefix(issuer, scheme), signer, keys, now}, nil
 }
 
 // Issuer returns the iss of what m mints.
@@ -75,7 +77,7 @@ func (m *Minter) Mint(g Grant) (secret.Text, error) {
 		Issuer: m.issuer, Subject: g.Subject, Audience: audience + g.Broker, ClientID: g.ClientID,
 		Issued: jws.Date(now), Expires: jws.Date(now + int64(g.TTL/time.Second)), ID: draw(), Txn: g.Txn,
 		Scope: strings.Join(g.Reach, " "), Tenant: g.Tenant.String(),
-		Partner: hex.EncodeToString(g.Partner[:]), Principal: hex.EncodeToString(g.Principal[:]), Act: act(g.Actors),
+		Partner: hex.EncodeToString(g.Partner[:]), Principal: hex.EncodeToString(g.Principal[:]), Act: act(g.Actors, m.issuer, m.issuer),
 	}
 	said, err := c.parse()
 	if err != nil {
@@ -84,7 +86,7 @@ func (m *Minter) Mint(g Grant) (secret.Text, error) {
 	if len(said.principal.reach) != len(g.Reach) {
 		return secret.Text{}, errors.New("identity: mint: a reach is one word")
 	}
-	token, err := jws.Sign(m.signer, typ, c)
+	token, err := jws.Sign(m.signer, storeType, c)
 	if err != nil {
 		return secret.Text{}, fmt.Errorf("identity: mint: %w", err)
 	}

@@ -10,6 +10,7 @@ import (
 const (
 	PGRead  = "pg:read"  // SELECT and COPY TO
 	PGWrite = "pg:write" // whatever changes rows
+	HTTP    = "http"     // the applications behind the edge
 )
 
 // Limits of a reach list. The whole of it travels into stores, so it has one.

@@ -47,7 +47,7 @@ type World struct {
 // Limits are those of a World, unless a test changes them.
 func Limits() limit.Config {
 	return limit.Config{
-		Connections: 64, Rate: 1e6, Burst: 1 << 20, Queue: 4096, RecordBytes: 1 << 40,
+		Connections: 64, Sessions: 64, Rate: 1e6, Burst: 1 << 20, Queue: 4096, RecordBytes: 1 << 40,
 		Strangers: 256, StrangersPerNet: 256, Tenants: 100, Now: time.Now,
 	}
 }

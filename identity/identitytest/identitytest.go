@@ -3,6 +3,7 @@
 package identitytest
 
 import (
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"strings"
@@ -14,9 +15,10 @@ import (
 	"github.com/isocore/isocore/tenant"
 )
 
-// A Domain is a trust domain with one issuer, whose tokens last five minutes.
+// A Domain is a trust domain with one issuer of its own, whose tokens last five
+// minutes, and an identity provider beside it.
 type Domain struct {
-	Broker   string // the one that tokens are for; "postgres" unless set
+	Broker   string // the one that tokens are for; "postgres" unless set. It decides what kind of token they are
 	Issuer   string
 	Standing *Standing
 	Verifier *identity.Verifier
@@ -24,33 +26,54 @@ type Domain struct {
 
 	t   testing.TB
 	key ed25519.PrivateKey
+	idp *idp
+
+	makers *identity.Verifier // knows no suspension: what tokens are made with
 }
 
 // New returns a domain for one test. Its clock is [time.Now], so that it
 // follows the bubble of a synctest it was made in.
 func New(t testing.TB) *Domain {
 	t.Helper()
-	d := &Domain{Broker: "postgres", Issuer: "https://issuer.test", Standing: NewStanding(), t: t, key: newKey(t)}
+	d := &Domain{Broker: "postgres", Issuer: "https://issuer.test", Standing: NewStanding(), t: t, key: newKey(t), idp: newIdP(t)}
 	d.Minter = d.minter(d.key, 0)
+	d.Verifier = d.verifier(d.Standing, d.Standing.Enrol)
+	d.makers = d.verifier(everyone{}, func(_ context.Context, id tenant.ID, issuer, subject string) (partner, principal [16]byte, err error) {
+		partner, principal = d.Standing.enrol(id, issuer, subject)
+		return partner, principal, nil
+	})
+	return d
+}
+
+// everyone is a standing in which all are good.
+type everyone struct{}
+
+func (everyone) Check(tenant.ID, [16]byte, [16]byte, string) error { return nil }
+func (everyone) Changed() <-chan struct{}                          { return nil }
+
+func (d *Domain) verifier(s identity.Standing, enrol func(context.Context, tenant.ID, string, string) (partner, principal [16]byte, err error)) *identity.Verifier {
+	d.t.Helper()
 	v, err := identity.New(identity.Config{
-		TrustDomain: "isocore.test",
+		TrustDomain: strings.TrimPrefix(d.Issuer, "https://"),
 		Issuers: func(issuer string) *identity.KeySet {
 			if issuer != d.Issuer {
-				return nil
+				return d.idp.issuers(issuer)
 			}
 			return d.Minter.Keys()
 		},
-		Standing:    d.Standing,
+		Providers:   d.idp.provider,
+		Enrol:       enrol,
+		Renew:       d.idp.renew,
+		Standing:    s,
 		MaxLifetime: identity.MaxLifetime,
 		Leeway:      5 * time.Second,
 		Now:         time.Now,
 		CacheSize:   1024,
 	})
 	if err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
-	d.Verifier = v
-	return d
+	return v
 }
 
 // Grant returns what [Domain.Token] says, for a test to change before it gives
@@ -61,32 +84,64 @@ func (d *Domain) Grant(id tenant.ID, reach ...string) identity.Grant {
 	if len(reach) == 0 {
 		reach = []string{identity.PGRead, identity.PGWrite}
 	}
-	partner, principal := d.Standing.enrol(id, d.Issuer)
+	d.Standing.admit(id)
+	partner, principal := d.Standing.enrol(id, d.Issuer, alice)
 	return identity.Grant{
-		Tenant: id, Partner: partner, Principal: principal, Subject: "alice", ClientID: "test",
+		Tenant: id, Partner: partner, Principal: principal, Subject: alice, ClientID: "test",
 		Broker: d.Broker, Reach: reach, TTL: 5 * time.Minute,
 	}
 }
 
-// Token returns a good token of a tenant for [Domain.Broker]. Without a reach
-// it may read and write.
+// alice is who all tokens are of.
+const alice = "alice"
+
+// Token returns a good token of a tenant for [Domain.Broker], of the kind that
+// is good there. Without a reach it may read and write.
 func (d *Domain) Token(id tenant.ID, reach ...string) secret.Text {
 	d.t.Helper()
-	return d.Mint(d.Minter, d.Grant(id, reach...))
+	switch d.Broker {
+	case identity.Edge:
+		return d.foreign(d.providerOf(reach), id)
+	case identity.Exchange:
+		return d.TxnToken(id, reach...)
+	default:
+		return d.Mint(d.Minter, d.Grant(id, reach...))
+	}
 }
 
 // Expired returns a token that was good and is over.
 func (d *Domain) Expired(id tenant.ID, reach ...string) secret.Text {
 	d.t.Helper()
-	return d.Mint(d.minter(d.key, -time.Hour), d.Grant(id, reach...))
+	hence := -time.Hour
+	switch d.Broker {
+	case identity.Edge:
+		then := time.Now().Add(hence)
+		return d.foreign(d.providerOf(reach), id, Claim("iat", then.Unix()), Claim("exp", then.Add(5*time.Minute).Unix()))
+	case identity.Exchange:
+		return d.txn(d.minter(d.key, hence), id, reach)
+	default:
+		return d.Mint(d.minter(d.key, hence), d.Grant(id, reach...))
+	}
 }
 
-// WrongAudience returns a token that is good at another broker.
+// WrongAudience returns a token that is good elsewhere: at another broker, in
+// another application, in another trust domain.
 func (d *Domain) WrongAudience(id tenant.ID, reach ...string) secret.Text {
 	d.t.Helper()
-	g := d.Grant(id, reach...)
-	g.Broker = "not-" + d.Broker
-	return d.Mint(d.Minter, g)
+	switch d.Broker {
+	case identity.Edge:
+		return d.foreign(d.providerOf(reach), id, Claim("aud", "https://other.test"))
+	case identity.Exchange:
+		m, err := identity.NewMinter("https://not-"+strings.TrimPrefix(d.Issuer, "https://"), d.key, time.Now)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return d.txn(m, id, reach)
+	default:
+		g := d.Grant(id, reach...)
+		g.Broker = "not-" + d.Broker
+		return d.Mint(d.Minter, g)
+	}
 }
 
 // Forged returns a token that says the issuer's kid and bears the signature of

@@ -1,6 +1,7 @@
 package identitytest
 
 import (
+	"context"
 	"sync"
 
 	"github.com/isocore/isocore/refusal"
@@ -10,25 +11,24 @@ import (
 // A Standing is the registry of a test, in memory. It knows whom a token was
 // made for, and nobody else.
 type Standing struct {
-	mu         sync.Mutex // guards what follows
-	tenants    map[tenant.ID]member
-	principals map[[16]byte]origin
+	mu         sync.Mutex             // guards what follows
+	tenants    map[tenant.ID][16]byte // their partners
+	principals map[origin][16]byte
+	origins    map[[16]byte]origin
 	suspended  map[any]bool // by [16]byte id or issuer URL
 	lost       bool
 	changed    chan struct{}
 }
 
-type member struct{ partner, principal [16]byte }
-
 type origin struct {
-	tenant tenant.ID
-	issuer string
+	tenant          tenant.ID
+	issuer, subject string
 }
 
 // NewStanding returns a standing that knows nobody.
 func NewStanding() *Standing {
 	return &Standing{
-		tenants: make(map[tenant.ID]member), principals: make(map[[16]byte]origin),
+		tenants: make(map[tenant.ID][16]byte), principals: make(map[origin][16]byte), origins: make(map[[16]byte]origin),
 		suspended: make(map[any]bool), changed: make(chan struct{}),
 	}
 }
@@ -40,8 +40,8 @@ func (s *Standing) Check(t tenant.ID, partner, principal [16]byte, issuer string
 	if s.lost {
 		return refusal.New(refusal.Unavailable, "identitytest: the registry is out of reach")
 	}
-	m, ok := s.tenants[t]
-	if !ok || m.partner != partner || s.principals[principal] != (origin{t, issuer}) {
+	theirs, known := s.tenants[t]
+	if who := s.origins[principal]; !known || theirs != partner || who.tenant != t || who.issuer != issuer {
 		return refusal.New(refusal.Unauthenticated, "identitytest: nobody knows them")
 	}
 	for _, id := range [][16]byte{t.UUID(), partner, principal} {
@@ -91,16 +91,41 @@ func (s *Standing) change(f func()) {
 	s.changed = make(chan struct{})
 }
 
-// enrol returns the partner and the principal of a tenant, drawn the first
-// time.
-func (s *Standing) enrol(id tenant.ID, issuer string) (partner, principal [16]byte) {
+// Enrol is [identity.Config.Enrol] for tenants that tokens were made for. The
+// same person of the same tenant and issuer is the same principal.
+func (s *Standing) Enrol(_ context.Context, id tenant.ID, issuer, subject string) (partner, principal [16]byte, err error) {
+	s.mu.Lock()
+	lost, known := s.lost, s.tenants[id] != [16]byte{}
+	s.mu.Unlock()
+	if lost {
+		return partner, principal, refusal.New(refusal.Unavailable, "identitytest: the registry is out of reach")
+	}
+	if !known {
+		return partner, principal, refusal.New(refusal.Unauthenticated, "identitytest: nobody knows them")
+	}
+	partner, principal = s.enrol(id, issuer, subject)
+	return partner, principal, nil
+}
+
+// enrol is Enrol for the makers of tokens: it works whatever the test did to
+// the registry.
+func (s *Standing) enrol(id tenant.ID, issuer, subject string) (partner, principal [16]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	m, ok := s.tenants[id]
-	if !ok {
-		m = member{tenant.New().UUID(), tenant.New().UUID()}
-		s.tenants[id] = m
-		s.principals[m.principal] = origin{id, issuer}
+	who := origin{id, issuer, subject}
+	principal, known := s.principals[who]
+	if !known {
+		principal = tenant.New().UUID()
+		s.principals[who], s.origins[principal] = principal, who
 	}
-	return m.partner, m.principal
+	return s.tenants[id], principal
+}
+
+// admit makes a tenant known, under a partner of its own.
+func (s *Standing) admit(id tenant.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, known := s.tenants[id]; !known {
+		s.tenants[id] = tenant.New().UUID()
+	}
 }
