@@ -54,6 +54,7 @@ type Config struct {
 	Rows     func() []scope.Row
 	Grade    func() string            // what the store's own lock is worth
 	Doors    func() map[string]string // where clients are answered, by name
+	Routes   func() []Route           // the applications behind the edge
 	Ready    func() error             // nil while the node can answer clients
 	Now      func() time.Time
 	Logger   *slog.Logger
@@ -68,6 +69,7 @@ type API struct {
 // Bounds of a request.
 const (
 	maxBody    = 64 << 10
+	maxIssuer  = 400 << 10 // with its keys and its authority
 	maxReport  = 900 << 10 // of prove: a signed note holds a million bytes
 	maxHeader  = 16 << 10
 	headerTime = 5 * time.Second
@@ -85,10 +87,19 @@ func New(c Config) *API {
 		"GET /v1/partners":                    a.partners,
 		"POST /v1/partners":                   a.createPartner,
 		"PATCH /v1/partners/{name}":           a.changePartner,
+		"GET /v1/issuers":                     a.issuers,
+		"POST /v1/issuers":                    a.addIssuer,
+		"GET /v1/issuers/{id}":                a.showIssuer,
+		"DELETE /v1/issuers/{id}":             a.removeIssuer,
+		"PUT /v1/issuers/{id}/keys":           a.setIssuerKeys,
+		"PUT /v1/issuers/{id}/tenants":        a.bindTenant,
+		"DELETE /v1/issuers/{id}/tenants":     a.unbindTenant,
+		"POST /v1/issuers/{id}/test":          a.testIssuer,
 		"POST /v1/token":                      a.issueToken,
 		"POST /v1/token/verify":               a.verifyToken,
 		"GET /v1/audit/records":               a.records,
 		"POST /v1/audit/exports":              a.export,
+		"GET /v1/routes":                      a.routes,
 		"GET /v1/posture":                     a.posture,
 		"POST /v1/prove/reports":              a.signReport,
 		"GET /v1/endpoints":                   a.endpoints,
@@ -215,8 +226,11 @@ func unlisted(r *request) (any, error) {
 
 // decode reads the body of r, strictly: no unknown, doubled or misspelt names
 // and nothing behind.
-func (r *request) decode(into any) error {
-	r.Body = http.MaxBytesReader(nil, r.Body, maxBody)
+func (r *request) decode(into any) error { return r.decodeUpTo(maxBody, into) }
+
+// decodeUpTo is decode of a body with at most limit bytes.
+func (r *request) decodeUpTo(limit int64, into any) error {
+	r.Body = http.MaxBytesReader(nil, r.Body, limit)
 	if err := jsonv2.UnmarshalRead(r.Body, into, jsonv2.RejectUnknownMembers(true)); err != nil {
 		reason := refusal.Malformed
 		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -252,6 +266,18 @@ func (a *API) ready(*request) (any, error) {
 
 // endpoints returns where clients are answered.
 func (a *API) endpoints(*request) (any, error) { return a.Doors(), nil }
+
+// A Route is an application behind the edge, as clients meet it.
+type Route struct {
+	Name     string   `json:"name"`
+	Host     string   `json:"host"`
+	Path     string   `json:"path"`
+	Upstream string   `json:"upstream"`
+	Reach    []string `json:"reach"`
+}
+
+// routes returns the applications behind the edge.
+func (a *API) routes(*request) (any, error) { return a.Routes(), nil }
 
 // A Posture is what the node lets through, and what its store's own lock is
 // worth.

@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -74,6 +75,8 @@ func newDesk(t *testing.T) *desk {
 	}
 	verifier, err := identity.New(identity.Config{
 		TrustDomain: "isocore.test", Issuers: d.registry.Keys, Standing: d.registry, MaxLifetime: identity.MaxLifetime, Now: time.Now, CacheSize: 64,
+		Providers: d.registry.Provider, Enrol: d.registry.Enrol,
+		Renew: func(context.Context, string) error { return errors.New("keys are given here, not fetched") },
 	})
 	if err != nil {
 		t.Fatal(err)

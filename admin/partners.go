@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/isocore/isocore/audit"
@@ -87,20 +86,15 @@ func (a *API) movePartner(r *request, operation string, move func(context.Contex
 	if err != nil {
 		return nil, err
 	}
+	var ids []tenant.ID
+	for _, t := range touched {
+		ids = append(ids, t.ID)
+	}
 	var p registry.Partner
 	c := change{class: audit.ClassTenant, operation: operation, resources: []string{string(name)}}
-	err = a.do(r.Context(), r, c, func() (err error) {
+	err = a.doAll(r.Context(), r, c, ids, func() (err error) {
 		p, err = move(r.Context(), name)
 		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	c.status = audit.StatusOK
-	var errs []error
-	for _, t := range touched {
-		c.tenant = t.ID
-		errs = append(errs, a.record(r.Context(), r, c))
-	}
-	return showPartner(p), errors.Join(errs...)
+	return showPartner(p), err
 }

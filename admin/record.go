@@ -35,6 +35,21 @@ func (a *API) do(ctx context.Context, r *request, c change, act func() error) er
 	return errors.Join(err, a.record(ctx, r, c))
 }
 
+// doAll is do for a change that touches several tenants: the log of each says
+// that it was made.
+func (a *API) doAll(ctx context.Context, r *request, c change, touched []tenant.ID, act func() error) error {
+	if err := a.do(ctx, r, c, act); err != nil {
+		return err
+	}
+	c.status = audit.StatusOK
+	var errs []error
+	for _, id := range touched {
+		c.tenant = id
+		errs = append(errs, a.record(ctx, r, c))
+	}
+	return errors.Join(errs...)
+}
+
 // record makes c durable in the operator's log and in that of the tenant it
 // touches.
 func (a *API) record(ctx context.Context, r *request, c change) error {

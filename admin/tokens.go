@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"strings"
 	"time"
@@ -22,6 +23,10 @@ type TokenRequest struct {
 	Reach  []string `json:"reach"`             // e.g. pg:read
 	TTL    string   `json:"ttl"`               // with its unit, at most 15m
 	Sub    string   `json:"subject,omitempty"` // who will use it; operator unless said
+
+	// Token is an identity provider's, whose holder a Txn-Token is made for: with
+	// for exchange, and for a tenant of the prover's.
+	Token string `json:"token,omitempty"`
 }
 
 // A Token is one as the API gives it out.
@@ -33,7 +38,7 @@ type Token struct {
 	Scope   string    `json:"scope"`
 }
 
-// issueToken mints a store token for a tenant that may act.
+// issueToken mints a token for a tenant that may act.
 func (a *API) issueToken(r *request) (any, error) {
 	var q TokenRequest
 	if err := r.decode(&q); err != nil {
@@ -50,13 +55,9 @@ func (a *API) issueToken(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.Tenant, g.Partner = t.ID, t.Partner
-	if g.Principal, err = a.Registry.Principal(r.Context(), t.ID, a.Minter.Issuer(), g.Subject); err != nil {
-		return nil, err
-	}
-	token, err := a.Minter.Mint(g)
+	token, err := a.mint(r.Context(), &q, g, t)
 	if err != nil {
-		return nil, refusal.New(refusal.Malformed, "%w", err)
+		return nil, err
 	}
 	scope := strings.Join(g.Reach, " ")
 	err = a.record(r.Context(), r, change{
@@ -67,6 +68,44 @@ func (a *API) issueToken(r *request) (any, error) {
 		return nil, err // what was minted is forgotten
 	}
 	return Token{token.Reveal(), "Bearer", a.Now().Add(g.TTL).UTC().Truncate(time.Second), int(g.TTL.Seconds()), scope}, nil
+}
+
+// mint mints a store token for somebody of t, or what q asks for instead.
+func (a *API) mint(ctx context.Context, q *TokenRequest, g identity.Grant, t registry.Tenant) (secret.Text, error) {
+	if q.Token != "" || q.For == identity.Exchange {
+		return a.mintTxn(ctx, q, g, t)
+	}
+	g.Tenant, g.Partner = t.ID, t.Partner
+	var err error
+	if g.Principal, err = a.Registry.Principal(ctx, t.ID, a.Minter.Issuer(), g.Subject); err != nil {
+		return secret.Text{}, err
+	}
+	token, err := a.Minter.Mint(g)
+	if err != nil {
+		return secret.Text{}, refusal.New(refusal.Malformed, "%w", err)
+	}
+	return token, nil
+}
+
+// Provers begin the names of tenants that isocore prove makes for a run, and
+// that go with it.
+const Provers = "prove-"
+
+// mintTxn mints a Txn-Token for the holder of a provider's token, as the edge
+// would for a request of theirs. An operator is nobody's request: only the
+// prover, which has to attack the exchange, gets one, and for its own tenants.
+func (a *API) mintTxn(ctx context.Context, q *TokenRequest, g identity.Grant, t registry.Tenant) (secret.Text, error) {
+	if q.For != identity.Exchange || q.Token == "" || t.Path.Partner != Home || !strings.HasPrefix(string(t.Path.Name), Provers) {
+		return secret.Text{}, refusal.New(refusal.Denied, "admin: a Txn-Token is for the exchange, of a provider's token, for a tenant %s/%s*", Home, Provers)
+	}
+	p, err := a.Verifier.Verify(ctx, identity.Edge, secret.New(q.Token))
+	if err != nil {
+		return secret.Text{}, err
+	}
+	if p.Tenant() != t.ID {
+		return secret.Text{}, refusal.New(refusal.Denied, "admin: the provider's token is not of %s", t.Path)
+	}
+	return a.Minter.Txn(p, identity.TxnGrant{Txn: rand.Text(), Workload: g.ClientID, Reach: g.Reach, TTL: g.TTL})
 }
 
 // grant returns what q asks for, but for whose it is.
@@ -130,8 +169,12 @@ func (a *API) verifyToken(r *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return verified(p), nil
+}
+
+func verified(p identity.Principal) Verified {
 	id := p.ID()
 	return Verified{
 		p.Tenant().String(), hex.EncodeToString(id[:]), p.Subject(), p.Issuer(), strings.Join(p.Reach(), " "), p.Txn(), p.Expires(),
-	}, nil
+	}
 }

@@ -2,14 +2,10 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/isocore/isocore/identity"
-	"github.com/isocore/isocore/tenant"
 )
 
 // A querier is a pool, a connection or a transaction.
@@ -142,78 +138,12 @@ func (r *Registry) replace(ctx context.Context, q source, asked time.Time, old *
 	if err != nil {
 		return failed(fmt.Errorf("load the standing: %w", err))
 	}
+	for iss, err := range next.unfit {
+		if old == nil || old.unfit[iss] == nil {
+			r.log.WarnContext(ctx, "an identity provider is not believed: its row is unfit", "issuer", iss, "err", err)
+		}
+	}
 	r.view.Store(&view{asked, next})
 	r.tell()
 	return nil
-}
-
-// load reads everybody's standing in one transaction. Principals are added to
-// those of old, unless the database is older than that: then it was restored,
-// and nothing of old holds.
-func load(ctx context.Context, q source, old *view) (*snapshot, error) {
-	s := &snapshot{
-		partners: make(map[[16]byte]State), tenants: make(map[tenant.ID]standing),
-		issuers: make(map[string]issuer), keys: make(map[tenant.ID]int64),
-	}
-	err := pgx.BeginTxFunc(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "SELECT n FROM standing_version").Scan(&s.version); err != nil {
-			return err
-		}
-		after := int64(0)
-		if old != nil && old.version <= s.version {
-			s.principals, after = old.principals, old.version
-		}
-		return errors.Join(s.loadStates(ctx, tx), s.loadIssuers(ctx, tx), s.loadPrincipals(ctx, tx, after))
-	})
-	return s, err
-}
-
-func (s *snapshot) loadStates(ctx context.Context, tx pgx.Tx) error {
-	var id, partner [16]byte
-	var state State
-	var changed int64
-	rows, _ := tx.Query(ctx, "SELECT id, state FROM partner WHERE state <> 'gone'")
-	_, errPartners := pgx.ForEachRow(rows, []any{&id, &state}, func() error {
-		s.partners[id] = state
-		return nil
-	})
-	rows, _ = tx.Query(ctx, "SELECT id, partner, state FROM tenant WHERE state <> 'gone'")
-	_, errTenants := pgx.ForEachRow(rows, []any{&id, &partner, &state}, func() error {
-		s.tenants[tenant.FromUUID(id)] = standing{partner, state}
-		return nil
-	})
-	rows, _ = tx.Query(ctx, "SELECT tenant, max(changed) FROM tenant_key GROUP BY tenant")
-	_, errKeys := pgx.ForEachRow(rows, []any{&id, &changed}, func() error {
-		s.keys[tenant.FromUUID(id)] = changed
-		return nil
-	})
-	return errors.Join(errPartners, errTenants, errKeys)
-}
-
-func (s *snapshot) loadIssuers(ctx context.Context, tx pgx.Tx) error {
-	var id [16]byte
-	var url string
-	var doc []byte
-	rows, _ := tx.Query(ctx, "SELECT id, url, jwks FROM issuer WHERE state = 'active'")
-	_, err := pgx.ForEachRow(rows, []any{&id, &url, &doc}, func() error {
-		keys, err := identity.ParseKeySet(doc)
-		if err != nil {
-			return fmt.Errorf("keys of %s: %w", url, err)
-		}
-		s.issuers[url] = issuer{id, keys}
-		return nil
-	})
-	return err
-}
-
-func (s *snapshot) loadPrincipals(ctx context.Context, tx pgx.Tx, after int64) error {
-	var id, of, from [16]byte
-	more := make(map[[16]byte]member)
-	rows, _ := tx.Query(ctx, "SELECT id, tenant, issuer FROM principal WHERE changed > $1", after)
-	_, err := pgx.ForEachRow(rows, []any{&id, &of, &from}, func() error {
-		more[id] = member{tenant.FromUUID(of), from}
-		return nil
-	})
-	s.principals = s.principals.with(more)
-	return err
 }

@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"fmt"
-	"net/url"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,7 +21,7 @@ type Issuer struct {
 // no others of it. The trust domain's own is set at start: its nodes share one
 // minting key, for what the last of them sets is what holds.
 func (r *Registry) SetIssuer(ctx context.Context, iss string, keys *identity.KeySet) (Issuer, error) {
-	if u, err := url.Parse(iss); err != nil || len(iss) > maxSubject || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	if !isIssuer(iss) {
 		return Issuer{}, refusal.New(refusal.Malformed, "registry: %.100q is not the URL of an issuer", iss)
 	}
 	doc, err := keys.JWKS()
@@ -31,6 +30,14 @@ func (r *Registry) SetIssuer(ctx context.Context, iss string, keys *identity.Key
 	}
 	is := Issuer{URL: iss}
 	err = r.change(ctx, func(ctx context.Context, tx pgx.Tx) error {
+		var provider bool
+		err := tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM issuer WHERE url = $1 AND state = 'active' AND provider)", iss).Scan(&provider)
+		if err != nil {
+			return err
+		}
+		if provider {
+			return refusal.New(refusal.Denied, "registry: %s is an identity provider: %w", iss, ErrTaken)
+		}
 		// Setting what is set changes nothing, and wakes nobody.
 		return tx.QueryRow(ctx, `WITH
 			had AS (SELECT id, jwks FROM issuer WHERE url = $2 AND state = 'active'),

@@ -13,9 +13,11 @@ import (
 	"github.com/isocore/isocore/tenant"
 )
 
-// How many principals a node holds in memory, and how long a subject is.
+// How many principals a node holds in memory, how many of them one tenant may
+// have, so that none keeps the others from theirs, and how long a subject is.
 const (
 	maxPrincipals = 1 << 20
+	maxCrowd      = 1 << 17
 	maxSubject    = 255
 )
 
@@ -35,8 +37,8 @@ func (r *Registry) Principal(ctx context.Context, t tenant.ID, iss, sub string) 
 	if !errors.Is(err, pgx.ErrNoRows) {
 		return [16]byte{}, failed(err)
 	}
-	if v := r.view.Load(); v != nil && v.principals.size() >= maxPrincipals {
-		return [16]byte{}, refusal.New(refusal.TooMany, "registry: there are %d principals", maxPrincipals)
+	if v := r.view.Load(); v != nil && (v.principals.size() >= maxPrincipals || v.crowds[t] >= maxCrowd) {
+		return [16]byte{}, refusal.New(refusal.TooMany, "registry: there are %d principals, %d of tenant %s", v.principals.size(), v.crowds[t], t)
 	}
 	err = r.change(ctx, func(ctx context.Context, tx pgx.Tx) (err error) {
 		id, err = assignPrincipal(ctx, tx, t, iss, sub)
@@ -46,6 +48,32 @@ func (r *Registry) Principal(ctx context.Context, t tenant.ID, iss, sub string) 
 		return [16]byte{}, err
 	}
 	return id, nil
+}
+
+// Enrol returns who subject of an identity provider is in tenant t, and of
+// which partner that is, as [Registry.Principal] does. A tenant that the
+// provider does not speak for is refused; whether those who are there may act
+// is for Check to say.
+func (r *Registry) Enrol(ctx context.Context, t tenant.ID, iss, subject string) (partner, principal [16]byte, err error) {
+	if err := r.Reachable(); err != nil {
+		return partner, principal, err
+	}
+	v := r.view.Load()
+	who, ok := v.tenants[t]
+	if !ok {
+		return partner, principal, errTenant
+	}
+	if from, ok := v.issuers[iss]; !ok || from.provider == nil || !from.has(t) {
+		return partner, principal, errIssuer
+	}
+	principal, err = r.Principal(ctx, t, iss, subject)
+	if err != nil && refusal.Of(err) == refusal.NotFound { // it went in between
+		return [16]byte{}, [16]byte{}, refusal.New(refusal.Unauthenticated, "registry: %w", err)
+	}
+	if err != nil {
+		return [16]byte{}, [16]byte{}, err
+	}
+	return who.partner, principal, nil
 }
 
 // known sees to it that this node knows a principal another one assigned.

@@ -16,7 +16,7 @@ var (
 	errStale           = refusal.New(refusal.Unavailable, "registry: out of reach for %v", Stale)
 	errTenant          = refusal.New(refusal.Unauthenticated, "registry: no such tenant")
 	errPartner         = refusal.New(refusal.Unauthenticated, "registry: the tenant is not of this partner")
-	errIssuer          = refusal.New(refusal.Unauthenticated, "registry: no such issuer")
+	errIssuer          = refusal.New(refusal.Unauthenticated, "registry: no such issuer, or none of this tenant")
 	errPrincipal       = refusal.New(refusal.Unauthenticated, "registry: no such principal of this tenant and issuer")
 	errTenantSuspended = refusal.New(refusal.Suspended, "registry: the tenant is not active")
 	errPartSuspended   = refusal.New(refusal.Suspended, "registry: the partner is not active")
@@ -31,21 +31,41 @@ type view struct {
 // A snapshot is everybody's standing at one version. It does not change.
 type snapshot struct {
 	version    int64
-	partners   map[[16]byte]State
-	tenants    map[tenant.ID]standing // without those who are gone
-	issuers    map[string]issuer      // by URL, without those who are gone
+	partners   map[[16]byte]partner // without those who are gone, as all that follow
+	tenants    map[tenant.ID]standing
+	issuers    map[string]issuer // by URL
+	unfit      map[string]error  // providers that are not among them, by URL
+	published  []Source          // by URL
 	principals roll
+	crowds     map[tenant.ID]int   // how many principals each has
 	keys       map[tenant.ID]int64 // the version that last changed a key of theirs
+}
+
+type partner struct {
+	name  tenant.Name
+	state State
 }
 
 type standing struct {
 	partner [16]byte
+	name    tenant.Name
 	state   State
 }
 
+// An issuer without a provider is the trust domain's own.
 type issuer struct {
-	id   [16]byte
-	keys *identity.KeySet
+	id       [16]byte
+	doc      []byte // of keys, where they are not fetched
+	keys     *identity.KeySet
+	provider *identity.Provider
+	speaks   map[tenant.ID]struct{} // for whom, if it is a provider
+}
+
+// has reports whether i speaks for t: its own tenants only, if it is a
+// provider.
+func (i issuer) has(t tenant.ID) bool {
+	_, bound := i.speaks[t]
+	return bound || i.provider == nil
 }
 
 // Check implements [identity.Standing]. It reads memory only, takes no lock
@@ -63,7 +83,7 @@ func (r *Registry) Check(t tenant.ID, partner, principal [16]byte, url string) e
 		return errPartner
 	}
 	from, ok := v.issuers[url]
-	if !ok {
+	if !ok || !from.has(t) {
 		return errIssuer
 	}
 	if m, ok := v.principals.find(principal); !ok || m != (member{t, from.id}) {
@@ -72,7 +92,7 @@ func (r *Registry) Check(t tenant.ID, partner, principal [16]byte, url string) e
 	if who.state != Active {
 		return errTenantSuspended
 	}
-	if v.partners[partner] != Active {
+	if v.partners[partner].state != Active {
 		return errPartSuspended
 	}
 	return nil
@@ -82,19 +102,54 @@ func (r *Registry) Check(t tenant.ID, partner, principal [16]byte, url string) e
 // when a change was seen, or the registry went out of reach or came back.
 func (r *Registry) Changed() <-chan struct{} { return *r.changed.Load() }
 
+// Wake is a change that others announce: of keys that the registry does not
+// have, for one.
+func (r *Registry) Wake() { r.tell() }
+
 // tell wakes whoever waits for a change. What changed is in place before.
 func (r *Registry) tell() {
 	next := make(chan struct{})
 	close(*r.changed.Swap(&next))
 }
 
-// Keys returns the keys of the issuer with this URL, or nil if there is none.
-// Like Check it reads memory only.
+// Keys returns the keys of the issuer with this URL, or nil if there is none
+// or they are fetched. Like Check it reads memory only, takes no lock and
+// allocates nothing, and so do those that follow.
 func (r *Registry) Keys(url string) *identity.KeySet {
 	if v := r.view.Load(); v != nil {
 		return v.issuers[url].keys
 	}
 	return nil
+}
+
+// Provider returns the identity provider whose iss is exactly this, or nil.
+func (r *Registry) Provider(url string) *identity.Provider {
+	if v := r.view.Load(); v != nil {
+		return v.issuers[url].provider
+	}
+	return nil
+}
+
+// Published returns where providers publish their keys, by URL. It is for
+// reading only; a change makes another one.
+func (r *Registry) Published() []Source {
+	if v := r.view.Load(); v != nil {
+		return v.published
+	}
+	return nil
+}
+
+// TenantPath returns what a tenant is called, unless it is gone.
+func (r *Registry) TenantPath(t tenant.ID) (tenant.Path, bool) {
+	v := r.view.Load()
+	if v == nil {
+		return tenant.Path{}, false
+	}
+	who, ok := v.tenants[t]
+	if !ok {
+		return tenant.Path{}, false
+	}
+	return tenant.Path{Partner: v.partners[who.partner].name, Name: who.name}, true
 }
 
 // KeyVersion returns what last changed a wrapped key of t: whoever remembers
