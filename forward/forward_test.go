@@ -98,7 +98,7 @@ func (s *store) lines() []string {
 
 func pool(s *store, p *peer, n int) *forward.Pool {
 	return &forward.Pool{
-		Dial: s.dial, Max: n, Each: n, Wait: 50 * time.Millisecond,
+		Dial: s.dial, Max: n, Each: n, Wait: time.Second,
 		Open: func(context.Context, *bufio.ReadWriter) (forward.Peer, error) { return p, nil },
 	}
 }
