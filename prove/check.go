@@ -91,3 +91,21 @@ func Select(probes []Probe, rows ...string) []Probe {
 	}
 	return some
 }
+
+// Fit returns the probes that are about something t has, and of each of the
+// others what t lacks. An attack on what is not there proves nothing, so it is
+// not run; the lines belong into the report's gaps.
+func Fit(t *Target, probes []Probe) (some []Probe, left []string) {
+	for _, p := range probes {
+		if p.Lacks == nil {
+			some = append(some, p)
+			continue
+		}
+		if lack := p.Lacks(t); lack != "" {
+			left = append(left, p.Name+": "+lack)
+			continue
+		}
+		some = append(some, p)
+	}
+	return some, left
+}

@@ -69,6 +69,19 @@ type Target struct {
 	Database string            // the name clients connect to
 	Grade    string            // what the store's own lock is worth, in the broker's words
 	A, B     Tenant            // A attacks; B has canaries
+
+	Plain     map[string]bool // brokers without TLS, where others have it
+	Routes    []Route         // to applications behind the edge
+	Providers []*Provider     // made for the run; the first speaks for both tenants
+}
+
+// A Route is how an application is asked for. In its parts {tenant} and
+// {partner} stand for the names of whoever asks.
+type Route struct {
+	Name  string
+	Host  string
+	Path  string
+	Reach []string // of what a principal reaches, what it passes on
 }
 
 // Dial connects to the named broker, without TLS.
@@ -128,6 +141,10 @@ type Probe struct {
 	Class Class
 	Grade string // the only grade it is about; "" is any
 	Alone bool   // no other probe may run meanwhile
+
+	// Lacks returns what a deployment does not have that the probe is about; ""
+	// is nothing, as for a nil func. See [Fit].
+	Lacks func(*Target) string
 
 	// Control shows that the tenant reaches its own data this way. Without it
 	// an attack that finds nothing proves nothing: the probe is blind.
