@@ -1,0 +1,81 @@
+package edge
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/isocore/isocore/audit"
+	"github.com/isocore/isocore/broker"
+	"github.com/isocore/isocore/forward"
+	"github.com/isocore/isocore/refusal"
+)
+
+// mirrorPath is answered here, on the host of any route.
+const mirrorPath = "/.well-known/isocore/mirror"
+
+// A Mirror is what an application would get in place of the request that asks
+// for it. There is no signature in it: the Txn-Token is its payload alone.
+type Mirror struct {
+	Route     string      `json:"route"`
+	Method    string      `json:"method"`
+	Host      string      `json:"host"`
+	Target    string      `json:"target"`
+	Tenant    string      `json:"tenant"`
+	Name      string      `json:"name,omitempty"` // of the tenant
+	Principal string      `json:"principal"`
+	Reach     []string    `json:"reach"` // of the token that was shown
+	Header    http.Header `json:"header"`
+}
+
+// mirror answers with what would have been sent on.
+func (x *exchange) mirror(ctx context.Context, p *broker.Pass[*request]) error {
+	var body []byte
+	err := forward.Local(ctx, p, func(_ context.Context, r *request) (audit.Result, error) {
+		begin := time.Now()
+		m, err := reflect(r, p)
+		if err != nil {
+			return audit.Result{}, err
+		}
+		if body, err = json.Marshal(m); err != nil {
+			return audit.Result{}, err
+		}
+		return audit.Result{Status: audit.StatusOK, BytesOut: int64(len(body)), Micros: time.Since(begin).Microseconds()}, nil
+	})
+	if err != nil {
+		return x.why(ctx, err)
+	}
+	x.ours("application/json", len(body))
+	x.say(http.StatusOK, body)
+	return nil
+}
+
+// reflect returns the request as its rule left it.
+func reflect(r *request, p *broker.Pass[*request]) (*Mirror, error) {
+	out, err := r.HTTP()
+	if err != nil {
+		return nil, err
+	}
+	_, payload, _ := strings.Cut(out.Header.Get("Txn-Token"), ".")
+	payload, _, _ = strings.Cut(payload, ".")
+	claims, err := base64.RawURLEncoding.DecodeString(payload)
+	if err != nil {
+		return nil, refusal.New(refusal.Internal, "edge: %w", err)
+	}
+	header := out.Header.Clone()
+	header["Txn-Token"] = []string{string(claims)}
+	who := p.Scope().Principal()
+	id := who.ID()
+	m := &Mirror{
+		Route: r.route.Name, Method: out.Method, Host: out.Host, Target: out.RequestURI,
+		Tenant: who.Tenant().String(), Principal: hex.EncodeToString(id[:]), Reach: who.Reach(), Header: header,
+	}
+	if r.visit.path.Name != "" {
+		m.Name = r.visit.path.String()
+	}
+	return m, nil
+}
