@@ -1,0 +1,53 @@
+package workload
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isocore/isocore/identity"
+)
+
+// FuzzAnswer's oracle is the promise: whatever is accepted has a token, a life
+// of a token of ours, and the scope that was asked for.
+func FuzzAnswer(f *testing.F) {
+	f.Add([]byte(`{"access_token":"a","issued_token_type":"urn:ietf:params:oauth:token-type:access_token","token_type":"bearer","expires_in":60,"scope":"pg:read"}`))
+	f.Add([]byte(`{"access_token":"a","access_token":""}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		token, life, err := parseAnswer(body, "pg:read")
+		if err != nil {
+			return
+		}
+		if token.IsZero() || life < time.Second || life > identity.MaxLifetime || !strings.Contains(string(body), "scope") {
+			t.Errorf("%q: %v", body, life)
+		}
+	})
+}
+
+// FuzzOrigin's oracle is net/url: two addresses of one origin have the same
+// scheme, the same host but for case, and the same port once it is spelled.
+func FuzzOrigin(f *testing.F) {
+	f.Add("https://a.test", "https://A.test:443/")
+	f.Add("http://[::1]", "http://[::1]:80/x")
+	f.Add("https://a.test:80", "http://a.test")
+	f.Fuzz(func(t *testing.T, one, two string) {
+		a, err := url.Parse(one)
+		b, berr := url.Parse(two)
+		if err != nil || berr != nil || origin(a) != origin(b) {
+			return
+		}
+		port := func(u *url.URL) string {
+			if u.Port() == "" && u.Scheme == "https" {
+				return "443"
+			}
+			if u.Port() == "" && u.Scheme == "http" {
+				return "80"
+			}
+			return u.Port()
+		}
+		if a.Scheme != b.Scheme || !strings.EqualFold(a.Hostname(), b.Hostname()) || port(a) != port(b) {
+			t.Errorf("%q and %q are one origin", one, two)
+		}
+	})
+}
