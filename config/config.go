@@ -87,6 +87,8 @@ type Limits struct {
 type Limit struct {
 	// Connections at once.
 	Connections int `yaml:"connections" default:"64" range:"1,1000000"`
+	// Sessions at once over HTTP, where a session is a token and no connection.
+	Sessions int `yaml:"sessions" default:"10000" range:"1,1000000"`
 	// Operations.
 	Rate Rate `yaml:"rate" default:"500/s"`
 	// Operations above the rate after a quiet time.
@@ -101,8 +103,56 @@ type Limit struct {
 
 // Brokers are the brokers that can run.
 type Brokers struct {
+	// The edge: applications behind a reverse proxy that knows tenants.
+	Edge *Edge `yaml:"edge"`
+	// Tokens for stores in exchange for Txn-Tokens, at admin.listen.
+	Exchange *ExchangeSection `yaml:"exchange"`
 	// The PostgreSQL broker.
 	Postgres *Postgres `yaml:"postgres"`
+}
+
+// Edge is the reverse proxy before applications.
+type Edge struct {
+	// Address for clients.
+	Listen Listen `yaml:"listen" default:"127.0.0.1:7080"`
+	// Certificate shown to clients; needed when it listens beyond loopback.
+	TLS TLS `yaml:"tls"`
+	// The applications, by the name that records and Txn-Tokens call them.
+	Routes map[string]Route `yaml:"routes" need:"true"`
+}
+
+// Route is one application behind the edge.
+type Route struct {
+	// The host clients call; {tenant} or {partner} may stand for a whole label, and has to be the caller's own.
+	Host string `yaml:"host" need:"true"`
+	// What the path begins with; {tenant} or {partner} may stand for a whole segment, and has to be the caller's own.
+	Path string `yaml:"path" default:"/"`
+	// Where the application answers: http://host:port or https://host:port.
+	Upstream Upstream `yaml:"upstream" need:"true"`
+	// Certificates by which an https application is verified; without it, those of the system.
+	CA File `yaml:"ca_file"`
+	// What the Txn-Token passes on of what its person reaches.
+	Reach []string `yaml:"reach" need:"true"`
+	// How the application is reached: by the standard library's transport, or directly on our own path.
+	Transport string `yaml:"transport" default:"stock" enum:"stock,direct"`
+	// For how long one Txn-Token serves the requests of one token; 0s: one each.
+	Reuse Duration `yaml:"reuse" default:"0s" range:"0s,10s"`
+	// How long a Txn-Token lives.
+	TokenLife Duration `yaml:"token_life" default:"2m" range:"1s,15m"`
+	// The longest body of a request.
+	Body Size `yaml:"body" default:"16MiB"`
+	// How long the application may take to begin its answer.
+	Answer Duration `yaml:"answer" default:"30s" range:"10ms,1h"`
+	// How long a body may pause, and an unused connection is kept.
+	Idle Duration `yaml:"idle" default:"1m" range:"1s,1h"`
+	// Connections to the application; a tenant has three quarters of them at most.
+	Connections int `yaml:"connections" default:"256" range:"2,100000"`
+}
+
+// ExchangeSection is the token endpoint of applications.
+type ExchangeSection struct {
+	// Names under which applications call admin.listen, beside localhost and addresses.
+	Hosts []string `yaml:"hosts"`
 }
 
 // Postgres is the PostgreSQL broker.

@@ -73,6 +73,8 @@ brokers:
   postgres:
     store: {address: db/.s.PGSQL.5432, login_file: keys/isocore_login.password, keeper_file: keys/isocore_keeper.password}
     databases: {app: {schemas: [app]}}
+  edge: {routes: {notes: {host: app.test, upstream: "http://127.0.0.1:7081", reach: [pg:read, pg:write]}}}
+  exchange:
 `
 
 func TestExampleIsReadAndNamesEverySetting(t *testing.T) {
@@ -131,7 +133,7 @@ func TestShownIsRead(t *testing.T) {
 	rich := strings.NewReplacer(
 		"127.0.0.1:7432", `"[::]:7432"`, "    tls: {}", "    tls: {cert_file: tls.crt, key_file: tls.key}",
 		"pg/run/.s.PGSQL.5432", "db.example.org:5432", "tls: off ", "ca_file: tls.crt\n      tls: verify-full ",
-		"listen: 127.0.0.1:7900 # or off", "listen: off", "strict: []", "strict: [postgres]", "5%", "0.25%", "30s", "1h30m", "500/s", "7/day",
+		"strict: []", "strict: [postgres]", "5%", "0.25%", "statement: 30s", "statement: 1h30m", "hosts: []", "hosts: [isocore.internal]", "500/s", "7/day",
 	).Replace(string(Example()))
 	for _, text := range []string{least, string(Example()), rich} {
 		c, err := Parse(file, []byte(text))

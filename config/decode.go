@@ -268,18 +268,39 @@ func (d *decoder) list(path string, n ast.Node, v reflect.Value) {
 	}
 	var list []string
 	for _, item := range seq.Values {
-		s, ok := item.(*ast.StringNode)
-		if !ok || !printable(s.Value) || s.Value == "" || len(list) >= maxList {
+		s, ok := word(item)
+		if !ok || !printable(s) || s == "" || len(list) >= maxList {
 			d.failAt(place(item), path, "holds something that is not plain text", "")
 			continue
 		}
-		if slices.Contains(list, s.Value) {
-			d.failAt(place(item), path, strconv.Quote(s.Value)+" is there twice", "")
+		if slices.Contains(list, s) {
+			d.failAt(place(item), path, strconv.Quote(s)+" is there twice", "")
 			continue
 		}
-		list = append(list, s.Value)
+		list = append(list, s)
 	}
 	v.Set(reflect.ValueOf(list))
+}
+
+// word returns the text of an item of a list. The parser takes [a:b] within a
+// flow mapping for a mapping, which it is only with a space behind the colon
+// (YAML 1.2, 7.3.3).
+func word(item ast.Node) (string, bool) {
+	if s, ok := item.(*ast.StringNode); ok {
+		return s.Value, true
+	}
+	m, ok := item.(*ast.MappingNode)
+	if !ok || m.IsFlowStyle || len(m.Values) != 1 {
+		return "", false
+	}
+	key, okKey := ast.Node(m.Values[0].Key).(*ast.StringNode)
+	value, okValue := m.Values[0].Value.(*ast.StringNode)
+	if !okKey || !okValue {
+		return "", false
+	}
+	from, to := key.GetToken().Position, value.GetToken().Position
+	touch := from.Line == to.Line && to.Column == from.Column+len(key.GetToken().Value)+1
+	return key.Value + ":" + value.Value, touch && key.GetToken().Type == token.StringType && value.GetToken().Type == token.StringType
 }
 
 func (d *decoder) scalar(path string, n ast.Node, s scalar, tag reflect.StructTag) {

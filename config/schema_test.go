@@ -122,6 +122,8 @@ func scalarProperty(typ reflect.Type, tag reflect.StructTag) map[string]any {
 		"Duration": `^([0-9.]+(ns|us|µs|ms|s|m|h))+$`,
 		"Rate":     `^[0-9]+/(s|min|h|day)$`,
 		"Budget":   `^[0-9]+(B|KiB|MiB|GiB|TiB)/day$`,
+		"Size":     `^[0-9]+(B|KiB|MiB|GiB|TiB)$`,
+		"Upstream": `^https?://[^/]+:[0-9]+$`,
 		"Percent":  `^[0-9]{1,2}(\.[0-9]+)?%$`,
 	}
 	p := map[string]any{"type": "string"}

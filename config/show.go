@@ -4,7 +4,6 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -44,6 +43,10 @@ func showSetting(b *bytes.Buffer, depth int, key string, v reflect.Value) {
 			return
 		}
 		v = v.Elem()
+		if v.IsZero() { // a section that is there runs
+			fmt.Fprintf(b, "%s%s: {}\n", strings.Repeat("  ", depth), key)
+			return
+		}
 	}
 	lead := strings.Repeat("  ", depth) + key + ":"
 	if s, ok := v.Addr().Interface().(scalar); ok {
@@ -61,10 +64,12 @@ func showSetting(b *bytes.Buffer, depth int, key string, v reflect.Value) {
 		show(b, depth+1, v)
 	case reflect.Map:
 		fmt.Fprintln(b, lead)
-		for _, k := range slices.Sorted(maps.Keys(v.Interface().(map[string]Database))) {
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, k := range keys {
 			one := reflect.New(v.Type().Elem()).Elem()
-			one.Set(v.MapIndex(reflect.ValueOf(k)))
-			showSetting(b, depth+1, strconv.Quote(k), one)
+			one.Set(v.MapIndex(k))
+			showSetting(b, depth+1, strconv.Quote(k.String()), one)
 		}
 	case reflect.Slice:
 		var words []string

@@ -109,6 +109,47 @@ func (b *Budget) parse(s string) error {
 	return hinted("1GiB/day", "%q is not a number of bytes a day", s)
 }
 
+// A Size is a number of bytes: 16MiB.
+type Size int64
+
+func (s Size) String() string { return strings.TrimSuffix(Budget(s).String(), "/day") }
+
+func (s *Size) parse(text string) error {
+	var b Budget
+	if err := b.parse(text + "/day"); err != nil {
+		return hinted("16MiB", "%q is not a number of bytes", text)
+	}
+	*s = Size(b)
+	return nil
+}
+
+// An Upstream is where an application answers: http://host:port or
+// https://host:port, and nothing behind.
+type Upstream struct {
+	TLS  bool
+	Addr string // host:port
+}
+
+// Local reports whether the way to the application stays on this machine.
+func (u Upstream) Local() bool { return Address{"tcp", u.Addr}.Local() }
+
+func (u Upstream) String() string {
+	if u.TLS {
+		return "https://" + u.Addr
+	}
+	return "http://" + u.Addr
+}
+
+func (u *Upstream) parse(s string) error {
+	scheme, addr, _ := strings.Cut(s, "://")
+	var a Address
+	if err := a.parse(addr); err != nil || a.Network != "tcp" || scheme != "http" && scheme != "https" {
+		return hinted("http://127.0.0.1:7081", "%q is neither http://host:port nor https://host:port", s)
+	}
+	*u = Upstream{scheme == "https", addr}
+	return nil
+}
+
 // A Percent is a share, written with its sign: 5%.
 type Percent float64
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,8 +21,22 @@ import (
 
 // addBrokers makes the brokers that the configuration has a section of.
 func (n *Node) addBrokers() error {
+	var errs []error
+	if n.config.Brokers.Postgres != nil {
+		errs = append(errs, n.addPostgres())
+	}
+	if n.config.Brokers.Edge != nil {
+		errs = append(errs, n.addEdge())
+	}
+	if n.config.Brokers.Exchange != nil {
+		errs = append(errs, n.addExchange())
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) addPostgres() error {
 	p := n.config.Brokers.Postgres
-	shown, err := n.certificate(p.TLS)
+	shown, err := n.certificate(postgres.Name, p.TLS, "postgresql")
 	if err != nil {
 		return err
 	}
@@ -38,7 +53,7 @@ func (n *Node) addBrokers() error {
 	if err != nil {
 		return err
 	}
-	n.doors = append(n.doors, door{name: postgres.Name, broker: b, ln: n.postgres})
+	n.doors = append(n.doors, door{name: postgres.Name, broker: b, ln: n.listen[postgres.Name]})
 	return nil
 }
 
@@ -87,6 +102,10 @@ func connect(ctx context.Context, s postgres.Store, user string, password secret
 func (n *Node) examine(ctx context.Context) error {
 	var errs []error
 	p := n.config.Brokers.Postgres
+	if p == nil {
+		n.grade = noStore
+		return nil
+	}
 	n.grade = postgres.Sealed
 	for name, d := range p.Databases {
 		db, err := n.database(p, name, d)
@@ -126,19 +145,24 @@ func check(ctx context.Context, s postgres.Store, d config.Database) (findings [
 	return append(findings, more...), sealed, err
 }
 
-// certificate returns what the listener shows: whatever the last reload left.
-func (n *Node) certificate(t config.TLS) (*tls.Config, error) {
+// noStore is the grade of a node that has no store.
+const noStore = "no store"
+
+// certificate returns what a door shows: whatever the last reload left.
+func (n *Node) certificate(door string, t config.TLS, protocols ...string) (*tls.Config, error) {
 	if t.Off() {
 		return nil, nil
 	}
 	pair, err := t.Certificate()
 	if err != nil {
-		return nil, fmt.Errorf("node: %w", err)
+		return nil, fmt.Errorf("node: %s: %w", door, err)
 	}
-	n.shown.Store(&pair)
+	shown := new(atomic.Pointer[tls.Certificate])
+	shown.Store(&pair)
+	n.shown[door] = shown
 	return &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return n.shown.Load(), nil },
-		MinVersion:     tls.VersionTLS12, NextProtos: []string{"postgresql"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return shown.Load(), nil },
+		MinVersion:     tls.VersionTLS12, NextProtos: protocols,
 	}, nil
 }
 

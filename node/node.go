@@ -22,8 +22,12 @@ import (
 	"github.com/isocore/isocore/audit/bundle"
 	"github.com/isocore/isocore/audit/segment"
 	"github.com/isocore/isocore/broker"
+	"github.com/isocore/isocore/broker/edge"
+	"github.com/isocore/isocore/broker/exchange"
+	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/config"
 	"github.com/isocore/isocore/identity"
+	"github.com/isocore/isocore/identity/published"
 	"github.com/isocore/isocore/keyring"
 	"github.com/isocore/isocore/limit"
 	"github.com/isocore/isocore/registry"
@@ -44,12 +48,16 @@ type Node struct {
 	meter    *meter
 	gate     *broker.Gate
 	limiter  *limit.Limiter
-	shown    atomic.Pointer[tls.Certificate] // to PostgreSQL clients
+	shown    map[string]*atomic.Pointer[tls.Certificate] // at each door with TLS; those of the last reload
 	signer   note.Signer
 	grade    string // of the worst database; set when it was opened
+	keys     *published.Fetcher
 	doors    []door
-	postgres net.Listener
-	public   net.Listener
+	edge     *edge.Broker                // nil: it has no section
+	exchange *exchange.Exchange          // nil: it has no section
+	routes   atomic.Pointer[config.Edge] // as the last reload left them
+	reached  []edge.Route                // the same, with the ways there; Reload's, and Close's
+	listen   map[string]net.Listener
 	close    []func(context.Context) error // in the order in which things were opened
 }
 
@@ -76,13 +84,14 @@ const DrainTime = 5 * time.Second
 // answers nobody before [Node.Serve]. What is wrong with the keys, the
 // registry, the trail or a store is in the error, all of it that can be seen.
 func Open(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Node, err error) {
-	n := &Node{config: c, log: log}
+	n := &Node{config: c, log: log, shown: map[string]*atomic.Pointer[tls.Certificate]{}}
+	n.routes.Store(c.Brokers.Edge)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Close())
 		}
 	}()
-	if err := n.listen(); err != nil { // first: a port that is taken is worth no record
+	if err := n.take(); err != nil { // first: a port that is taken is worth no record
 		return nil, err
 	}
 	k, err := readKeys(c.Keys.Dir.String())
@@ -101,32 +110,40 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (_ *Node, err
 	return n, n.examine(ctx)
 }
 
-// listen takes the addresses at which the node will answer: of each broker,
-// and of who asks whether the node lives.
-func (n *Node) listen() (err error) {
-	p := n.config.Brokers.Postgres
-	if p == nil {
-		return errors.New("node: no broker has a section in the configuration")
+// publicDoor is the door of who asks whether the node lives.
+const publicDoor = "public"
+
+// take takes the addresses at which the node will answer: of each broker, and
+// of who asks whether the node lives.
+func (n *Node) take() error {
+	n.listen = map[string]net.Listener{}
+	for name, l := range addresses(n.config) {
+		ln, err := net.Listen("tcp", l.String())
+		if err != nil {
+			return fmt.Errorf("node: %w", err)
+		}
+		n.listen[name] = ln
+		n.opened(func(context.Context) error {
+			ln.Close() //nolint:errcheck // whoever served it has closed it
+			return nil
+		})
 	}
-	if n.postgres, err = n.take(p.Listen); err != nil {
-		return err
-	}
-	if !n.config.Admin.Listen.Off() {
-		n.public, err = n.take(n.config.Admin.Listen)
-	}
-	return err
+	return nil
 }
 
-func (n *Node) take(l config.Listen) (net.Listener, error) {
-	ln, err := net.Listen("tcp", l.String())
-	if err != nil {
-		return nil, fmt.Errorf("node: %w", err)
+// addresses returns where each door of c listens.
+func addresses(c *config.Config) map[string]config.Listen {
+	at := map[string]config.Listen{}
+	if p := c.Brokers.Postgres; p != nil {
+		at[postgres.Name] = p.Listen
 	}
-	n.opened(func(context.Context) error {
-		ln.Close() //nolint:errcheck // whoever served it has closed it
-		return nil
-	})
-	return ln, nil
+	if e := c.Brokers.Edge; e != nil {
+		at[edge.Name] = e.Listen
+	}
+	if !c.Admin.Listen.Off() {
+		at[publicDoor] = c.Admin.Listen
+	}
+	return at
 }
 
 // opened notes how to close what was opened.
@@ -158,8 +175,12 @@ func (n *Node) openRegistry(ctx context.Context, k nodeKeys) (err error) {
 	if _, err = n.registry.SetIssuer(ctx, issuer, n.minter.Keys()); err != nil {
 		return err
 	}
+	if err := n.openProviders(); err != nil {
+		return err
+	}
 	n.verifier, err = identity.New(identity.Config{
-		TrustDomain: n.config.TrustDomain, Issuers: n.registry.Keys, Standing: n.registry,
+		TrustDomain: n.config.TrustDomain, Issuers: n.keysOf, Standing: n.registry,
+		Providers: n.registry.Provider, Enrol: n.registry.Enrol, Renew: n.keys.Renew,
 		MaxLifetime: identity.MaxLifetime, Leeway: 5 * time.Second, Now: time.Now, CacheSize: tokenCache,
 	})
 	return err
@@ -219,7 +240,7 @@ func (n *Node) openGate() (err error) {
 func limits(c *config.Config) limit.Config {
 	l := c.Limits.Default
 	return limit.Config{
-		Connections: l.Connections, Rate: l.Rate.PerSecond(), Burst: l.Burst, Queue: l.Queue, RecordBytes: int64(l.RecordBytes),
+		Connections: l.Connections, Sessions: l.Sessions, Rate: l.Rate.PerSecond(), Burst: l.Burst, Queue: l.Queue, RecordBytes: int64(l.RecordBytes),
 		Strangers: strangers, StrangersPerNet: strangersNet, Tenants: tenants, Now: time.Now,
 	}
 }
@@ -230,8 +251,8 @@ func (n *Node) Endpoints() map[string]string {
 	for _, d := range n.doors {
 		at[d.name] = d.ln.Addr().String()
 	}
-	if n.public != nil {
-		at["public"] = n.public.Addr().String()
+	if ln := n.listen[publicDoor]; ln != nil {
+		at[publicDoor] = ln.Addr().String()
 	}
 	return at
 }
@@ -241,6 +262,9 @@ func (n *Node) Rows() []scope.Row {
 	var rows []scope.Row
 	for _, d := range n.doors {
 		rows = append(rows, d.broker.Rows()...)
+	}
+	if n.exchange != nil {
+		rows = append(rows, n.exchange.Rows()...)
 	}
 	return rows
 }
@@ -281,9 +305,17 @@ func (n *Node) Serve(ctx context.Context, ready func()) error {
 	}
 	api := n.api()
 	run("admin", func(ctx context.Context) error { return api.Serve(ctx, socket) })
-	if n.public != nil {
-		public := admin.Public{JWKS: jwks, Ready: n.Ready, Log: n.log}
-		run("public", func(ctx context.Context) error { return public.Serve(ctx, n.public) })
+	run("keys of identity providers", func(ctx context.Context) error {
+		n.keys.Run(ctx)
+		return nil
+	})
+	run("changes of these keys", n.wake)
+	if ln := n.listen[publicDoor]; ln != nil {
+		public, err := n.openPublic(jwks)
+		if err != nil {
+			return errors.Join(err, socket.Close())
+		}
+		run(publicDoor, func(ctx context.Context) error { return public.Serve(ctx, ln) })
 	}
 	for _, d := range n.doors {
 		run(d.name, func(ctx context.Context) error { return d.broker.Serve(ctx, d.ln, n.gate) })
@@ -315,7 +347,7 @@ func (n *Node) watch(ctx context.Context) {
 func (n *Node) api() *admin.API {
 	return admin.New(admin.Config{
 		Registry: n.registry, Keyring: n.keyring, Minter: n.minter, Verifier: n.verifier, Log: n.trail, Policy: n.policy,
-		Signer: n.signer, Rows: n.Rows, Grade: func() string { return n.grade }, Doors: n.Endpoints, Ready: n.Ready, Now: time.Now, Logger: n.log,
+		Signer: n.signer, Rows: n.Rows, Grade: func() string { return n.grade }, Doors: n.Endpoints, Routes: n.Routes, Ready: n.Ready, Now: time.Now, Logger: n.log,
 	})
 }
 

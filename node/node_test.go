@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -194,7 +195,7 @@ func TestOpenNothing(t *testing.T) {
 	if _, err := Open(t.Context(), c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "kek.key") {
 		t.Error(err)
 	}
-	taken, err := (&Node{config: c}).take(config.Listen{AddrPort: netip.MustParseAddrPort("127.0.0.1:0")})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

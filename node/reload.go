@@ -7,30 +7,71 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/isocore/isocore/broker/edge"
+	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/config"
+	"github.com/isocore/isocore/limit"
 )
 
-// Reload takes over what c says of certificates and of limits. If anything
-// else in it is not what the node runs with, nothing is taken over.
+// Reload takes over what c says of certificates, of limits and of routes. If
+// anything else in it is not what the node runs with, or anything is wrong
+// with it, nothing is taken over.
 func (n *Node) Reload(c *config.Config) error {
 	if err := fixed(n.config, c); err != nil {
 		return err
 	}
-	var pair tls.Certificate
-	p := c.Brokers.Postgres
-	if p != nil && !p.TLS.Off() {
+	pairs := map[string]*tls.Certificate{}
+	var errs []error
+	for door, t := range certificates(c) {
+		if t.Off() || n.shown[door] == nil {
+			continue
+		}
+		pair, err := t.Certificate()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("node: %s: %w", door, err))
+			continue
+		}
+		pairs[door] = &pair
+	}
+	var next []edge.Route
+	if c.Brokers.Edge != nil {
 		var err error
-		if pair, err = p.TLS.Certificate(); err != nil {
-			return fmt.Errorf("node: brokers.postgres.tls: %w", err)
+		if next, err = routes(c.Brokers.Edge); err != nil {
+			errs = append(errs, err)
 		}
 	}
+	if _, err := limit.New(limits(c)); err != nil {
+		errs = append(errs, err)
+	}
+	if n.edge != nil && errs == nil {
+		errs = append(errs, n.edge.SetRoutes(next))
+	}
+	if err := errors.Join(errs...); err != nil {
+		closeUpstreams(next)
+		return err
+	}
+	closeUpstreams(n.reached)
+	n.reached = next
 	if err := n.limiter.Set(limits(c)); err != nil {
 		return err
 	}
-	if pair.Certificate != nil {
-		n.shown.Store(&pair)
+	for door, pair := range pairs {
+		n.shown[door].Store(pair)
 	}
+	n.routes.Store(c.Brokers.Edge)
 	return nil
+}
+
+// certificates returns what each door of c shows.
+func certificates(c *config.Config) map[string]config.TLS {
+	all := map[string]config.TLS{publicDoor: c.Admin.TLS}
+	if c.Brokers.Postgres != nil {
+		all[postgres.Name] = c.Brokers.Postgres.TLS
+	}
+	if c.Brokers.Edge != nil {
+		all[edge.Name] = c.Brokers.Edge.TLS
+	}
+	return all
 }
 
 // fixed returns an error that names every line in which next differs from now
@@ -52,12 +93,16 @@ func lines(c *config.Config) []string {
 	same := *c
 	statement := c.Limits.Default.Statement
 	same.Limits = config.Limits{Default: config.Limit{Statement: statement}}
-	same.Admin.Listen = config.Listen{}
+	same.Admin.Listen, same.Admin.TLS = config.Listen{}, reloadable(c.Admin.TLS)
 	if p := c.Brokers.Postgres; p != nil {
 		own := *p
-		own.Listen, own.Store.Address = config.Listen{}, config.Address{}
-		own.TLS.Cert.Path, own.TLS.Key.Path = present(own.TLS.Cert.Path), present(own.TLS.Key.Path)
+		own.Listen, own.Store.Address, own.TLS = config.Listen{}, config.Address{}, reloadable(own.TLS)
 		same.Brokers.Postgres = &own
+	}
+	if e := c.Brokers.Edge; e != nil {
+		own := *e
+		own.Listen, own.Routes, own.TLS = config.Listen{}, nil, reloadable(own.TLS)
+		same.Brokers.Edge = &own
 	}
 	var out []string
 	for line := range bytes.Lines(same.Show()) {
@@ -66,8 +111,14 @@ func lines(c *config.Config) []string {
 	return out
 }
 
-// present returns only whether there is a path: another certificate may be in
+// reloadable returns only whether there is a certificate: another may be in
 // another file, and TLS does not come or go.
+func reloadable(t config.TLS) config.TLS {
+	t.Cert.Path, t.Key.Path = present(t.Cert.Path), present(t.Key.Path)
+	return t
+}
+
+// present returns only whether there is a path.
 func present(p config.Path) config.Path {
 	if p == "" {
 		return ""

@@ -48,7 +48,6 @@ func Gaps() []string {
 		"holes 34: how fast an operator is under row security is no secret",
 		"museum 07: no tenant is deleted and made again during a run",
 		"fetch of a named portal: what was recorded of it cannot be read by a client; the broker's own tests do",
-		"museum 28: no port is looked for beyond those of the brokers",
 	}
 }
 

@@ -10,12 +10,15 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/isocore/isocore/admin"
+	"github.com/isocore/isocore/broker/edge"
+	"github.com/isocore/isocore/broker/exchange"
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/prove"
 	"github.com/isocore/isocore/secret"
@@ -26,12 +29,16 @@ import (
 // time, see [client.alone]: whatever stands there before is a killed run's.
 type ground struct {
 	*client
-	at       string // of the PostgreSQL broker
+	at       string // of the PostgreSQL broker; "" if there is none
 	database string
+
+	providers []*prove.Provider   // made for the run
+	mu        sync.Mutex          // guards what follows
+	shown     map[string]repeated // tokens of theirs
 }
 
 // canaryPrefix begins the names of tenants that are made for a run.
-const canaryPrefix = string(admin.Home) + "/prove-"
+const canaryPrefix = string(admin.Home) + "/" + admin.Provers
 
 // clearTime is how long it may take to end the tenants of a run.
 const clearTime = 30 * time.Second
@@ -60,10 +67,13 @@ func (g *ground) tenant(ctx context.Context, side string) (prove.Tenant, error) 
 	return prove.Tenant{
 		Name: path, ID: t.ID, Canary: "canary " + rand.Text(),
 		Token: func(ctx context.Context, broker string, reach ...string) (secret.Text, error) {
-			return g.token(ctx, path, broker, "5m", reach...)
+			return g.good(ctx, t, broker, "5m", reach...)
 		},
 		Flawed: func(ctx context.Context, broker string, f prove.Flaw) (secret.Text, error) {
-			return g.flawed(ctx, path, broker, f)
+			if broker == edge.Name {
+				return g.spoiled(t, f)
+			}
+			return g.flawed(ctx, t, broker, f)
 		},
 		Suspend: func(ctx context.Context) error { return g.move(ctx, path, "suspended") },
 		Resume:  func(ctx context.Context) error { return g.move(ctx, path, "active") },
@@ -81,9 +91,12 @@ func (g *ground) move(ctx context.Context, path, state string) error {
 	return err
 }
 
-// clear ends every tenant on the ground, and its rows before. Their logs
-// stay, as every log does.
+// clear ends every tenant on the ground, and its rows before, and who spoke for
+// them. Their logs stay, as every log does.
 func (g *ground) clear(ctx context.Context) error {
+	if err := g.silence(ctx); err != nil {
+		return err
+	}
 	all, err := call[[]admin.Tenant](ctx, g.client, http.MethodGet, "/v1/tenants?partner="+string(admin.Home), nil)
 	if err != nil {
 		return err
@@ -118,6 +131,9 @@ func (g *ground) end(ctx context.Context, t admin.Tenant) error {
 
 // wipe deletes the canaries of a tenant, as it would itself.
 func (g *ground) wipe(ctx context.Context, path string) error {
+	if g.at == "" {
+		return nil // without a store there are none
+	}
 	token, err := g.token(ctx, path, "postgres", "1m", identity.PGRead, identity.PGWrite)
 	if err != nil {
 		return err
@@ -150,17 +166,17 @@ func dial(ctx context.Context, at, database string, token secret.Text) (*pgx.Con
 // expiry is when a token of one second is over.
 const expiry = 1500 * time.Millisecond
 
-// flawed returns a token that must not be taken.
-func (g *ground) flawed(ctx context.Context, path, broker string, f prove.Flaw) (secret.Text, error) {
+// flawed returns a token of ours that must not be taken.
+func (g *ground) flawed(ctx context.Context, t admin.Tenant, broker string, f prove.Flaw) (secret.Text, error) {
 	switch f {
 	case prove.Forged:
-		good, err := g.token(ctx, path, broker, "5m", identity.PGRead)
+		good, err := g.good(ctx, t, broker, "5m", identity.PGRead)
 		if err != nil {
 			return good, err
 		}
 		return forge(good)
 	case prove.Expired:
-		t, err := g.token(ctx, path, broker, "1s", identity.PGRead)
+		token, err := g.good(ctx, t, broker, "1s", identity.PGRead)
 		if err != nil {
 			return secret.Text{}, err
 		}
@@ -168,14 +184,17 @@ func (g *ground) flawed(ctx context.Context, path, broker string, f prove.Flaw) 
 		defer over.Stop()
 		select {
 		case <-over.C:
-			return t, nil
+			return token, nil
 		case <-ctx.Done():
 			return secret.Text{}, ctx.Err()
 		}
 	case prove.Elsewhere:
-		return g.token(ctx, path, "not-"+broker, "5m", identity.PGRead)
+		return g.token(ctx, t.Path, "not-"+broker, "5m", identity.PGRead)
 	case prove.Stranger:
-		return stranger(path, broker)
+		if broker == exchange.Name {
+			return g.foreign(ctx, t)
+		}
+		return stranger(t.Path, broker)
 	default:
 		return secret.Text{}, prove.Skip("no %v token can be made", f)
 	}

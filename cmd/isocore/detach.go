@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,10 +110,11 @@ func (u *up) welcome(w io.Writer, at map[string]string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, `IsoCore is up.
 
+  edge         http://localhost:%s, before what isocore routes prints
   PostgreSQL   %s, database app (embedded, sealed)
   health       http://%s/readyz
   state        %s
-`, at["postgres"], at["public"], dir)
+`, port(at["edge"]), at["postgres"], at["public"], dir)
 	if !u.noDemo {
 		fmt.Fprintf(&b, `
 Three tenants have rows in the same tables, under the same numbers. Try:
@@ -125,6 +127,15 @@ Three tenants have rows in the same tables, under the same numbers. Try:
 	fmt.Fprintf(&b, "\nStop it with: %s down\n", program()+u.in())
 	_, err = io.WriteString(w, b.String())
 	return err
+}
+
+// port returns that of an address.
+func port(at string) string {
+	_, p, err := net.SplitHostPort(at)
+	if err != nil {
+		return at
+	}
+	return p
 }
 
 // program returns how this program was called, for commands to copy.

@@ -98,8 +98,8 @@ func report(w io.Writer, c *cobra.Command, err error) int {
 func newRoot() *cobra.Command {
 	o := &options{}
 	root := group("isocore", "IsoCore keeps tenants apart on shared infrastructure, and proves it.",
-		newUp(o), newDown(o), newServe(o), newEndpoints(o), newConfig(o),
-		newTenant(o), newPartner(o), newToken(o), newPsql(o), newProtect(o), newDoctor(o),
+		newUp(o), newDown(o), newServe(o), newEndpoints(o), newRoutes(o), newConfig(o),
+		newTenant(o), newPartner(o), newIssuer(o), newToken(o), newPsql(o), newProtect(o), newDoctor(o),
 		newAudit(o), newProve(o), newPosture(o))
 	root.SilenceUsage, root.SilenceErrors = true, true
 	root.Version = version()

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +21,11 @@ import (
 	"github.com/isocore/isocore/admin"
 	"github.com/isocore/isocore/audit/bundle"
 	"github.com/isocore/isocore/audit/view"
+	"github.com/isocore/isocore/broker/edge"
+	"github.com/isocore/isocore/broker/exchange"
 	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/prove"
+	"github.com/isocore/isocore/prove/ports"
 )
 
 // A proof is what isocore prove is asked for.
@@ -39,7 +44,7 @@ func newProve(o *options) *cobra.Command {
 	var verify, policy string
 	c := &cobra.Command{
 		Use: "prove", Short: "Attack the running deployment with every known leak, and say what held", Args: cobra.NoArgs,
-		Long: "Attack the running deployment as a client would, between two tenants made for the run; they and their rows go with it.\nExit code 1 on any finding, and on any probe that was blind, failed or was skipped.",
+		Long: "Attack the running deployment as a client would, between two tenants made for the run, with\nidentity providers of their own; they and their rows go with it. What is attacked are the brokers it has, and whatever else listens.\nExit code 1 on any finding, and on any probe that was blind, failed or was skipped.",
 	}
 	f := c.Flags()
 	f.BoolVar(&list, "list", false, "list the probes, and attack nothing")
@@ -51,7 +56,7 @@ func newProve(o *options) *cobra.Command {
 	f.StringVar(&verify, "verify", "", "verify a signed report, offline, and attack nothing")
 	f.StringVar(&policy, "policy", "", "file that says whose signature counts; the state directory's unless said")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		probes := chosen(postgres.Probes(), p.match)
+		probes := chosen(everyProbe(), p.match)
 		switch {
 		case verify != "":
 			return o.verifyReport(cmd.OutOrStdout(), verify, policy)
@@ -60,9 +65,15 @@ func newProve(o *options) *cobra.Command {
 		case list:
 			return o.listProbes(cmd, probes)
 		}
-		return p.run(cmd, probes)
+		return p.run(cmd)
 	}
 	return c
+}
+
+// everyProbe returns the attacks on every broker there is, and on the ports of
+// a deployment, which need no broker.
+func everyProbe() []prove.Probe {
+	return slices.Concat(postgres.Probes(), edge.Probes(), exchange.Probes(), portProbes(nil))
 }
 
 func chosen(probes []prove.Probe, match string) []prove.Probe {
@@ -88,7 +99,7 @@ func (o *options) listProbes(cmd *cobra.Command, probes []prove.Probe) error {
 }
 
 // run carries out the probes between two tenants of their own.
-func (p *proof) run(cmd *cobra.Command, probes []prove.Probe) error {
+func (p *proof) run(cmd *cobra.Command) error {
 	if p.out != "" {
 		if err := p.free(p.out); err != nil {
 			return err
@@ -103,7 +114,7 @@ func (p *proof) run(cmd *cobra.Command, probes []prove.Probe) error {
 		return err
 	}
 	defer release()
-	r, err := p.attack(cmd.Context(), n, probes)
+	r, err := p.attack(cmd.Context(), n)
 	if err != nil {
 		return err
 	}
@@ -126,8 +137,8 @@ func (p *proof) run(cmd *cobra.Command, probes []prove.Probe) error {
 
 // attack makes the tenants, runs the probes and ends the tenants, however the
 // run ends. What an earlier run left behind is ended first.
-func (p *proof) attack(ctx context.Context, n *client, probes []prove.Probe) (r *prove.Report, err error) {
-	t, err := p.target(ctx, n)
+func (p *proof) attack(ctx context.Context, n *client) (r *prove.Report, err error) {
+	t, probes, gaps, err := p.target(ctx, n)
 	if err != nil {
 		return nil, err
 	}
@@ -146,35 +157,85 @@ func (p *proof) attack(ctx context.Context, n *client, probes []prove.Probe) (r 
 	if t.B, err = g.tenant(ctx, "b"); err != nil {
 		return nil, err
 	}
+	if t.Providers, err = g.provide(ctx, &t.A, &t.B); err != nil {
+		return nil, err
+	}
 	update, finish := p.progress(fmt.Sprintf("%d probes", len(probes)), len(probes))
-	report := prove.Run(ctx, t, probes, prove.Options{Lab: p.lab, Progress: func(done, _ int, _ prove.Outcome) { update(done) }})
+	report := prove.Run(ctx, t, probes, prove.Options{Lab: p.lab, Gaps: gaps, Progress: func(done, _ int, _ prove.Outcome) { update(done) }})
 	finish()
 	return &report, nil
 }
 
-// target returns the deployment that n is of, without tenants.
-func (p *proof) target(ctx context.Context, n *client) (*prove.Target, error) {
+// A suite are the attacks on one broker, and those that it does not try.
+type suite struct {
+	probes []prove.Probe
+	gaps   []string
+}
+
+// target returns the deployment that n is of, without tenants, and what is to
+// be tried on it: on the brokers it has.
+func (p *proof) target(ctx context.Context, n *client) (*prove.Target, []prove.Probe, []string, error) {
 	at, err := n.endpoints(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
 	posture, err := call[admin.Posture](ctx, n, http.MethodGet, "/v1/posture", nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, nil, err
 	}
-	t := &prove.Target{Addr: at, Database: p.database, Grade: posture.Grade}
+	t := &prove.Target{Addr: map[string]string{}, Database: p.database, Grade: posture.Grade}
+	at[exchange.Name] = at[publicDoor]
+	suites := map[string]suite{
+		postgres.Name: {postgres.Probes(), postgres.Gaps()}, edge.Name: {edge.Probes(), edge.Gaps()}, exchange.Name: {exchange.Probes(), exchange.Gaps()},
+	}
+	var probes []prove.Probe
+	var gaps []string
+	for _, r := range posture.Rows {
+		if t.Addr[r.Broker] != "" || at[r.Broker] == "" {
+			continue
+		}
+		t.Addr[r.Broker] = at[r.Broker]
+		probes, gaps = append(probes, suites[r.Broker].probes...), append(gaps, suites[r.Broker].gaps...)
+	}
+	if err := p.trust(ctx, t); err != nil {
+		return nil, nil, nil, err
+	}
+	routes, err := call[[]admin.Route](ctx, n, http.MethodGet, "/v1/routes", nil)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for _, r := range routes {
+		t.Routes = append(t.Routes, prove.Route{Name: r.Name, Host: r.Host, Path: r.Path, Reach: r.Reach})
+	}
+	probes = chosen(append(probes, portProbes(&deployment{n.socket, at, routes})...), p.match)
+	probes, left := prove.Fit(t, probes)
+	if len(probes) == 0 {
+		return nil, nil, nil, hint(fmt.Errorf("no probe with %q in its name is about what this deployment has", p.match), "isocore prove --list")
+	}
+	p.step("attacking %s, and whatever else listens", strings.Join(slices.Sorted(maps.Keys(t.Addr)), ", "))
+	if p.match != "" {
+		return t, probes, left, nil // who picks some knows that there are others
+	}
+	return t, probes, slices.Concat(left, gaps), nil
+}
+
+// trust says which certificates count, and which doors show none.
+func (p *proof) trust(ctx context.Context, t *prove.Target) error {
 	if p.roots == "" {
-		return t, nil
+		return nil
 	}
 	b, err := os.ReadFile(p.roots)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	t.Roots = x509.NewCertPool()
+	t.Roots, t.Plain = x509.NewCertPool(), map[string]bool{}
 	if !t.Roots.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("%s: no certificate", p.roots)
+		return fmt.Errorf("%s: no certificate", p.roots)
 	}
-	return t, nil
+	for _, name := range []string{edge.Name, exchange.Name} {
+		t.Plain[name] = t.Addr[name] != "" && !ports.Greets(ctx, t.Addr[name])
+	}
+	return nil
 }
 
 // sign has the node sign r, and writes that to path.

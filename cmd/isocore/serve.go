@@ -168,7 +168,7 @@ func (o *options) askEndpoints(cmd *cobra.Command) error {
 
 func (o *options) printEndpoints(w io.Writer, at map[string]string) error {
 	var rows [][]string
-	for _, name := range []string{"postgres", "public", "admin"} {
+	for _, name := range []string{"edge", "postgres", "public", "admin"} {
 		if at[name] != "" {
 			rows = append(rows, []string{name, at[name]})
 		}

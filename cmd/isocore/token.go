@@ -72,7 +72,7 @@ func (o *options) token(ctx context.Context, g *grant) (admin.Token, *client, er
 }
 
 func newToken(o *options) *cobra.Command {
-	return group("token", "Issue and verify store tokens", tokenIssue(o), tokenVerify(o), tokenDSN(o))
+	return group("token", "Issue and verify tokens", tokenIssue(o), tokenVerify(o), tokenDSN(o), tokenIdP(o))
 }
 
 func tokenIssue(o *options) *cobra.Command {

@@ -152,6 +152,9 @@ func (u *up) furnish(ctx context.Context) error {
 		if err := u.demo(ctx, at); err != nil {
 			return err
 		}
+		if err := u.standInIdP(ctx, newClient(at["admin"])); err != nil {
+			return err
+		}
 	}
 	return u.dir.Announce(at)
 }
@@ -214,6 +217,12 @@ admin: {socket: run/admin.sock, listen: %q}
 limits:
   default: {connections: 64, rate: 20000/s, burst: 40000, queue: 1024, statement: 30s, record_bytes: 64GiB/day}
 brokers:
+  edge:
+    listen: %q
+    routes:
+      notes: {host: localhost, upstream: "http://%s", reach: ["pg:read", "pg:write"]}
+      notes-of: {host: "{tenant}.localhost", upstream: "http://%s", reach: ["pg:read", "pg:write"]}
+  exchange: {hosts: []}
   postgres:
     listen: %q
     store: {address: %q, login_file: keys/login.password, keeper_file: keys/keeper.password}
@@ -225,24 +234,29 @@ brokers:
 const (
 	publicPort   = 7900
 	postgresPort = 7432
+	edgePort     = 7080
+	notesPort    = 7081 // of examples/notes, which up does not start
 )
 
 func (u *up) writeConfig(path string) error {
-	public, err := u.ports.Choose("127.0.0.1", publicPort)
-	if err != nil {
-		return err
+	var at [4]string
+	for i, port := range []int{publicPort, edgePort, notesPort, postgresPort} {
+		var err error
+		if at[i], err = u.ports.Choose("127.0.0.1", port); err != nil {
+			return err
+		}
 	}
-	postgres, err := u.ports.Choose("127.0.0.1", postgresPort)
-	if err != nil {
-		return err
-	}
-	text := fmt.Sprintf(newConfigText, public, postgres, u.server.Address())
+	text := fmt.Sprintf(newConfigText, at[0], at[1], at[2], at[2], at[3], u.server.Address())
 	return os.WriteFile(path, []byte(text), 0o600)
 }
 
 // choosePorts takes other ports for this run where those of the file are in use.
 func (u *up) choosePorts(c *config.Config) error {
-	for _, l := range []*config.Listen{&c.Admin.Listen, &c.Brokers.Postgres.Listen} {
+	doors := []*config.Listen{&c.Admin.Listen, &c.Brokers.Postgres.Listen}
+	if c.Brokers.Edge != nil {
+		doors = append(doors, &c.Brokers.Edge.Listen)
+	}
+	for _, l := range doors {
 		if l.Off() {
 			continue
 		}

@@ -3,18 +3,27 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/isocore/isocore/broker/edge"
+	"github.com/isocore/isocore/broker/exchange"
 	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/prove"
 	"github.com/isocore/isocore/scope"
 )
 
 func main() {
-	if err := write("docs/verdicts", postgres.Name, (*postgres.Broker)(nil).Rows(), postgres.Probes()); err != nil {
+	const dir = "docs/verdicts"
+	err := errors.Join(
+		write(dir, postgres.Name, (*postgres.Broker)(nil).Rows(), postgres.Probes()),
+		write(dir, edge.Name, (*edge.Broker)(nil).Rows(), edge.Probes()),
+		write(dir, exchange.Name, (*exchange.Exchange)(nil).Rows(), exchange.Probes()),
+	)
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "verdicts:", err)
 		os.Exit(1)
 	}
