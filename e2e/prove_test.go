@@ -2,6 +2,9 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,16 +30,26 @@ func TestProve(t *testing.T) {
 		Passed   bool   `json:"passed"`
 		Grade    string `json:"grade"`
 		Outcomes []struct {
+			Probe  string `json:"probe"`
 			Status string `json:"status"`
 		} `json:"outcomes"`
 	}
-	if err := json.Unmarshal([]byte(r.out), &report); err != nil || !report.Passed || report.Grade != "sealed" || len(report.Outcomes) < 100 {
+	if err := json.Unmarshal([]byte(r.out), &report); err != nil || !report.Passed || report.Grade != "sealed" || len(report.Outcomes) < 200 {
 		t.Errorf("%v, %+v", err, report)
+	}
+	of := map[string]int{}
+	for _, o := range report.Outcomes {
+		name, _, _ := strings.Cut(o.Probe, ":")
+		of[name]++
+	}
+	if of["postgres"] == 0 || of["edge"] == 0 || of["exchange"] == 0 || of["ports"] != 5 {
+		t.Errorf("not everything is attacked: %v", of)
 	}
 	t.Logf("%d probes held in %v", len(report.Outcomes), time.Since(began).Round(100*time.Millisecond))
 	h.fails(0, []string{"verified: ", " held; grade: sealed"}, "prove", "--verify", file)
 	h.forgedReport(file)
 	h.clean()
+	h.careless()
 	h.interrupted(os.Interrupt)
 	h.clean()
 	h.interrupted(syscall.SIGKILL)
@@ -59,11 +72,49 @@ func (h *home) forgedReport(file string) {
 	h.fails(1, []string{"does not verify"}, "prove", "--verify", head)
 }
 
-// clean wants no tenant and no row of the prover's to be left.
+// careless puts an application behind the edge that answers whoever comes: the
+// prover finds it, though its edge is as good as before.
+func (h *home) careless() {
+	h.Helper()
+	ln, err := net.Listen("tcp", decode[[]struct {
+		Upstream string `json:"upstream"`
+	}](h, "routes")[0].Upstream[len("http://"):])
+	if err != nil {
+		h.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	s.Listener.Close()
+	s.Listener = ln
+	s.Start()
+	defer s.Close()
+	h.fails(1, []string{"applications behind the edge", "whoever has no Txn-Token", "1 found"}, "prove", "--probe", "ports: applications")
+	h.must("prove", "--probe", "edge: ")
+}
+
+// An edge without a store and without an exchange is attacked as what it is,
+// behind TLS, where every tenant has a host of its own.
+func TestProveEdgeAlone(t *testing.T) {
+	long(t)
+	t.Parallel()
+	s := newScene(t)
+	r := s.run("--config", s.config, "prove", "--ca", filepath.Join(filepath.Dir(s.config), "idp.pem"))
+	if r.code != 0 || strings.Contains(r.out, "postgres/") || !strings.Contains(r.out, "edge/Mirror") || !strings.Contains(r.out, "grade: no store") {
+		t.Errorf("%v", r)
+	}
+	if out := s.must("--config", s.config, "issuer", "list"); strings.Contains(out, "prover-") {
+		t.Errorf("identity providers are left: %s", out)
+	}
+}
+
+// clean wants no tenant, no identity provider and no row of the prover's to be
+// left.
 func (h *home) clean() {
 	h.Helper()
 	if out := h.must("tenant", "list"); strings.Contains(out, "prove-") {
 		h.Errorf("tenants are left: %s", out)
+	}
+	if out := h.must("issuer", "list"); strings.Contains(out, "prover-") {
+		h.Errorf("identity providers are left: %s", out)
 	}
 	var n int
 	if err := h.super("app").QueryRow(h.Context(), "SELECT count(*) FROM app.isocore_canary").Scan(&n); err != nil || n != 0 {
