@@ -4,7 +4,7 @@ FUZZTIME ?= 30s
 GO ?= go
 export CGO_ENABLED ?= 1
 
-.PHONY: help check test short fuzz up down prove mutants bench generate build clean
+.PHONY: help check test short fuzz up down prove mutants bench generate build tour clean
 
 help: ## this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,7 +12,7 @@ help: ## this help
 check: ## what CI runs first: format, vet, staticcheck, architecture, generated files
 	$(GO) run ./tools/check
 
-test: ## everything: check, all tests with the race detector, the mutants
+test: ## everything: check, all tests with the race detector, the mutants, the tour
 	$(GO) run ./tools/test
 
 short: ## the tests that take seconds
@@ -33,14 +33,17 @@ prove: build ## attack what make up started
 mutants: ## weaken each defence in turn: a probe must find every one
 	$(GO) test -tags mutant -run 'Mutant' -timeout 20m ./broker/...
 
-bench: build ## direct, PgBouncer and IsoCore in interleaved rounds; keeps docs/performance.md
+bench: build ## each path directly, through a peer and through IsoCore, in interleaved rounds; keeps docs/performance.md
 	$(GO) run ./bench
 
 generate: ## docs/verdicts and the register of built-in functions
 	$(GO) generate ./...
 
-build: ## bin/isocore, reproducible, without cgo
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/isocore ./cmd/isocore
+build: ## bin/isocore and the example bin/notes, reproducible, without cgo
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o bin/ ./cmd/isocore ./examples/notes
+
+tour: build ## walk through the README's session with real clients, and check every answer
+	$(GO) run ./tools/tour
 
 clean: ## remove what was built
 	rm -rf bin

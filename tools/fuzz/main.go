@@ -30,7 +30,7 @@ func main() {
 				continue
 			}
 			fmt.Println("fuzz:", p, target)
-			c := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzztime", each.String(), p)
+			c := exec.Command("go", "test", "-run", "^$", "-fuzz", "^"+target+"$", "-fuzzminimizetime", "10x", "-fuzztime", each.String(), p)
 			c.Stdout, c.Stderr = os.Stdout, os.Stderr
 			if err := c.Run(); err != nil {
 				fmt.Println("fuzz:", p, target, err)

@@ -58,6 +58,9 @@ func main() {
 			broken = true
 		}
 	}
+	if err := run("make", "tour"); err != nil {
+		broken = true
+	}
 	broken = !t.settleSkips() || broken || t.failed > 0
 	fmt.Printf("%v in all\n", time.Since(started).Round(time.Second))
 	fmt.Printf("%d passed, %d failed, %d skipped\n", t.passed, t.failed, t.skipped)
