@@ -25,20 +25,23 @@ var layers = []struct {
 	why      string
 }{
 	{"tenant refusal secret", "leaf words import nothing of ours"},
-	{"internal/jws internal/pgwire internal/pgsql audit/trail", "codecs and formats know words, and nothing of what runs"},
+	{"internal/jws internal/pgwire internal/pgsql internal/h1 audit/trail", "codecs and formats know words, and nothing of what runs"},
 	{"audit/tree identity config", "identity needs no log; a tree needs no log either"},
 	{"audit/segment audit/bundle audit/view audit scope", "a verifier needs formats and trees only; a scope is made of a principal"},
-	{"limit registry identity/identitytest broker/postgres/protect prove", "what is limited, what exists, how a database is locked, how attacks are run: none needs a broker"},
+	{"limit registry identity/identitytest identity/published identity/preset broker/postgres/protect prove prove/ports", "what is limited, what exists, what others publish, how a database is locked, how attacks are run: none needs a broker"},
 	{"keyring accept", "keys are wrapped into the registry"},
 	{"broker", "the order of the rooms is written once, above what it orders"},
 	{"forward", "takes a Pass, so it stands above who makes one"},
 	{"broker/brokertest local", "tests and stores of brokers"},
 	{"local/localtest local/demo", "a real server for tests"},
-	{"broker/postgres", "a broker stands on forward; brokers never import each other"},
+	{"broker/postgres broker/edge broker/exchange", "a broker stands on forward; brokers never import each other"},
 	{"admin", "the operator's door changes what exists"},
 	{"node", "assembles all rooms"},
 	{"cmd/isocore", "the command line starts and asks a node"},
-	{". bench tools/check tools/test tools/fuzz tools/verdicts e2e", "the map, the tools and the tests of the whole"},
+	{"workload", "what applications import: it verifies with the same reader, and knows no broker"},
+	{"workload/postgres", "the part of it that knows pgx"},
+	{"examples/notes", "an application as anybody would write one"},
+	{". bench tools/check tools/test tools/fuzz tools/verdicts tools/tour e2e", "the map, the tools and the tests of the whole"},
 }
 
 // beside are imports within one line of layers, each with its reason.
@@ -54,8 +57,8 @@ var sealed = []struct {
 	where    string // regular expression of file paths
 	why      string
 }{
-	{`^net\.(Dial|DialTimeout|Dialer)$`, `^(forward/|broker/[a-z]+/forward\.go|node/|cmd/isocore/|local/|prove/|bench/)`, "nothing reaches a store without a Pass: the rest dials the operator's socket, our own database and the prover's front door"},
-	{`^context\.WithValue$`, `^admin/peer_linux\.go`, "identity travels as an argument; the kernel's word on a unix socket is the one exception"},
+	{`^net\.(Dial|DialTimeout|Dialer)$`, `^(forward/|broker/[a-z]+/forward\.go|identity/published/|node/|cmd/isocore/|local/|prove/|bench/)`, "nothing reaches a store without a Pass: the rest dials the operator's socket, our own database, what identity providers publish and the prover's front door"},
+	{`^context\.WithValue$`, `^(admin/peer_linux\.go|workload/)`, "identity travels as an argument; the kernel's word on a unix socket is one exception, and applications, which have net/http, the other"},
 	{`^slog\.Default$`, `^$`, "loggers are passed, not found"},
 	{`^(os\.Getenv|os\.LookupEnv)$`, `^(local/|tools/)`, "there is no environment but PATH, for finding binaries"},
 	{`^time\.Sleep$`, `^$`, "who waits also listens for the end"},
@@ -294,7 +297,7 @@ func walk(t *testing.T, visit func(file string)) {
 			return err
 		}
 		if d.IsDir() {
-			if name := d.Name(); p != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin") {
+			if name := d.Name(); p != "." && (strings.HasPrefix(name, ".") || name == "testdata" || name == "bin" || name == "node_modules") {
 				return fs.SkipDir
 			}
 			return nil
