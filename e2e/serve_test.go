@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/isocore/isocore/admin"
 )
 
 // serve with a configuration of one's own stands on a store of one's own,
@@ -235,20 +237,22 @@ func TestPublicPort(t *testing.T) {
 		res.Body.Close() //nolint:errcheck // only the status counts
 		return res.StatusCode
 	}
-	for _, path := range []string{"/healthz", "/readyz", "/.well-known/jwks.json"} {
+	for _, path := range admin.PublicPaths {
 		for host, want := range map[string]int{at: 200, "localhost:" + port: 200, "evil.example:" + port: 403, "evil.example": 403, "localhost": 403, "127.0.0.1.evil.example:" + port: 403} {
 			if got := ask("GET", path, host); got != want {
 				t.Errorf("GET %s of %s: %d, want %d", path, host, got, want)
 			}
 		}
 	}
-	for _, path := range []string{"/", "/v1/tenants", "/v1/token", "/v1/posture", "/metrics", "/debug/pprof/"} {
+	for _, path := range []string{"/", "/v1/tenants", "/v1/posture", "/metrics", "/debug/pprof/"} {
 		if got := ask("GET", path, at); got != 404 {
 			t.Errorf("GET %s: %d", path, got)
 		}
 	}
-	if got := ask("POST", "/v1/token", at); got != 404 {
-		t.Errorf("POST /v1/token: %d", got)
+	for method, want := range map[string]int{"GET": 405, "POST": 400, "DELETE": 405} { // only with a Txn-Token it is worth more
+		if got := ask(method, "/v1/token", at); got != want {
+			t.Errorf("%s /v1/token: %d, want %d", method, got, want)
+		}
 	}
 }
 

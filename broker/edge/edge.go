@@ -6,6 +6,11 @@
 // reaches an application: every header of that kind is taken out under every
 // spelling, and a Txn-Token is put in that says whose request it is. A request
 // that two readers could read in two ways is refused before anything is sent.
+//
+// OPTIONS needs a token as every method does, and a browser sends none with
+// the preflight of a request to another origin (CORS): pages of another origin
+// than the application's cannot call it through the edge, unless what serves
+// them answers preflights in front of it.
 package edge
 
 import (

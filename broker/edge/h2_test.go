@@ -174,6 +174,8 @@ func TestWhoseConnection(t *testing.T) {
 type framed struct {
 	*http2.Framer
 	conn net.Conn
+
+	mu   sync.Mutex // guards what follows, and writes where there are two writers
 	buf  bytes.Buffer
 	enc  *hpack.Encoder
 	next uint32
@@ -210,6 +212,8 @@ func (f *fixture) framed(t testing.TB) *framed {
 
 // open sends the head of a request, field by field, and returns its stream.
 func (c *framed) open(end bool, fields ...string) (uint32, error) { //nolint:revive // a flag of the frame
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.buf.Reset()
 	for i := 0; i+1 < len(fields); i += 2 {
 		c.enc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}) //nolint:errcheck // a Buffer takes it
@@ -217,6 +221,13 @@ func (c *framed) open(end bool, fields ...string) (uint32, error) { //nolint:rev
 	id := c.next
 	c.next += 2
 	return id, c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: c.buf.Bytes(), EndStream: end, EndHeaders: true})
+}
+
+// reset resets a stream.
+func (c *framed) reset(id uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.WriteRSTStream(id, http2.ErrCodeCancel)
 }
 
 // result returns the status of the stream, or that it was reset: "reset", or
@@ -238,7 +249,9 @@ func (c *framed) result(id uint32) string {
 			}
 		case *http2.SettingsFrame:
 			if !f.IsAck() {
+				c.mu.Lock()
 				c.WriteSettingsAck() //nolint:errcheck // the next read tells
+				c.mu.Unlock()
 			}
 		}
 	}
@@ -385,7 +398,7 @@ func TestH2Resets(t *testing.T) {
 		defer close(flooded)
 		for range 5000 {
 			id, err := w.open(true, h2head(token, "GET", "/slow")...)
-			if err != nil || w.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+			if err != nil || w.reset(id) != nil {
 				return // it is cut off
 			}
 		}

@@ -197,3 +197,47 @@ func TestShares(t *testing.T) {
 		t.Errorf("%v, %+v", err, s)
 	}
 }
+
+// TestStays: who stays is told once, whoever has left before, and who comes
+// after the end at once.
+func TestStays(t *testing.T) {
+	w, all := newTable(t, 8)
+	stays := map[int]*stay{}
+	told := make(chan int, 9)
+	come := func(i int, s *session) {
+		x := &exchange{visitor: &visitor{serving: &serving{sessions: all}}}
+		x.cancel = func(error) { told <- i }
+		stays[i] = &stay{x: x, s: s}
+		all.stay(stays[i])
+	}
+	token := w.Token(w.A)
+	enter := func() *session {
+		s, err := all.enter(t.Context(), token, here)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	for i := range 5 {
+		come(i, enter())
+	}
+	s := stays[0].s
+	for _, i := range []int{4, 0, 2} { // the newest, the oldest, one between
+		all.part(stays[i])
+	}
+	w.Standing.Suspend(w.A.UUID())
+	if got := []int{<-told, <-told}; got[0]+got[1] != 1+3 {
+		t.Errorf("%v are told", got)
+	}
+	come(5, s)
+	if got := <-told; got != 5 {
+		t.Errorf("%d is told", got)
+	}
+	all.part(stays[1])
+	all.part(stays[3])
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	if s.stays != nil || s.users != 0 || len(told) > 0 {
+		t.Errorf("%v stays of %d, %d are told again", s.stays, s.users, len(told))
+	}
+}
