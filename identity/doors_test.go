@@ -219,6 +219,39 @@ func TestTheCacheFollowsTheRegistration(t *testing.T) {
 	}
 }
 
+// Whose id standing no longer has is read again, once, and may have another
+// one. Who is suspended is not, nor is a token that has its id in it.
+func TestWhoIsForgottenIsReadAgain(t *testing.T) {
+	e := newEdgeOf(t)
+	token := e.issue()
+	before := e.must(t, identity.Edge, token)
+	store := e.narrowed(t, e.txnOf(t, before))
+	e.must(t, "postgres", store)
+	for name, c := range map[string]struct {
+		door  string
+		token secret.Text
+		says  refusal.Reason
+		read  int
+	}{
+		"forgotten":             {identity.Edge, token, refusal.Unauthenticated, 1},
+		"suspended":             {identity.Edge, token, refusal.Suspended, 0},
+		"unknown":               {identity.Edge, token, refusal.Unavailable, 0},
+		"forgotten, our token":  {"postgres", store, refusal.Unauthenticated, 0},
+		"forgotten, wrong door": {"postgres", token, refusal.Unauthenticated, 0},
+	} {
+		e.enrolled, e.standing.answer = nil, refusal.New(c.says, "standing")
+		_, err := e.Verify(t.Context(), c.door, c.token)
+		refused(t, name, err, c.says)
+		if len(e.enrolled) != c.read {
+			t.Errorf("%s: enrolled %v", name, e.enrolled)
+		}
+	}
+	e.enrolled, e.standing.answer = nil, nil
+	if p := e.must(t, identity.Edge, token); p.ID() != before.ID() || len(e.enrolled) != 0 {
+		t.Errorf("%+v; enrolled %v", p, e.enrolled)
+	}
+}
+
 // Standing is asked about the person's own issuer, not the token's.
 func TestStandingIsOfTheOrigin(t *testing.T) {
 	e := newEdgeOf(t)

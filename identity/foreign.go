@@ -99,7 +99,8 @@ func (v *Verifier) open(ctx context.Context, issuer string, t jws.Token) (*KeySe
 }
 
 // members are the claims of a provider's token. The set is open: what is not
-// asked for is not looked at, an e-mail address least of all.
+// asked for is not looked at, an e-mail address least of all. What is asked for
+// is held to the rules of our own claims, [jws.Plain].
 type members map[string]jsontext.Value
 
 // read parses the claims of a token that q signed.
@@ -107,6 +108,9 @@ func (q *Provider) read(payload []byte) (*verified, error) {
 	var m members
 	if err := jws.DecodeOpen(payload, &m); err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
+	}
+	if _, event := m["events"]; event {
+		return nil, errors.New("claims: events: the token reports what happened (RFC 8417), and lets nobody in")
 	}
 	if _, bound := m["cnf"]; bound {
 		return nil, errors.New("claims: cnf: the token is bound to a key, and nobody here checks the proof")
@@ -168,6 +172,9 @@ func (q *Provider) who(m members, p *Principal) error {
 	if err != nil {
 		return fmt.Errorf("tenant: %w", err)
 	}
+	if err := jws.Plain(at); err != nil {
+		return fmt.Errorf("tenant: %w", err)
+	}
 	value, err := q.Shape.one(at)
 	if err != nil || !visible(value, maxValue) {
 		return fmt.Errorf("tenant: not one text of 1 to %d bytes of visible ASCII", maxValue)
@@ -186,7 +193,7 @@ func (q *Provider) who(m members, p *Principal) error {
 	}
 	if v, given := m["act"]; given {
 		var a actor
-		if err := json.Unmarshal(v, &a); err != nil {
+		if err := errors.Join(jws.Plain(v), json.Unmarshal(v, &a)); err != nil {
 			return fmt.Errorf("act: %w", err)
 		}
 		if p.actors, err = a.chain(q.Issuer, q.Issuer); err != nil {

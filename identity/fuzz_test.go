@@ -52,6 +52,7 @@ func FuzzProviderClaims(f *testing.F) {
 	for _, seed := range []string{
 		foreign(), foreign(member{"aud", `["x","second"]`}), foreign(member{"exp", "1800000300.5"}, member{"nbf", "1"}), foreign(member{"ORG_ID", `"B"`}),
 		foreign(member{"act", nested(3)}), foreign(member{"+org_id", `"B"`}), foreign(member{"org_id", `"\u0041"`}), foreign(member{"org_id", "\"A\xff\""}),
+		foreign(member{"events", `{"x":{}}`}), foreign(member{"groups", `[null,{"x":null}]`}), foreign(member{"org_id", `null`}),
 	} {
 		f.Add(seed)
 	}
@@ -77,7 +78,7 @@ func FuzzProviderClaims(f *testing.F) {
 			subject, okS := m["sub"].(string)
 			exp, okE := m["exp"].(float64)
 			if !okV || !okS || !okE || e.providers[idp].Tenants[value] != p.Tenant() || subject != p.Subject() || exp <= float64(e.now.Unix()) ||
-				m["iss"] != idp || m["aud"] == nil || m["cnf"] != nil {
+				m["iss"] != idp || m["aud"] == nil || m["cnf"] != nil || m["events"] != nil {
 				t.Fatalf("%q is %+v", payload, p)
 			}
 			again, err := json.Marshal(m)

@@ -39,7 +39,8 @@ type Standing interface {
 	Check(t tenant.ID, partner, principal [16]byte, issuer string) error
 
 	// Changed returns a channel that is closed at the next change of anything
-	// that Check, [Config.Issuers] or [Config.Providers] would answer.
+	// that Check, [Config.Issuers] or [Config.Providers] would answer, of whoever
+	// was there before: an enrolment need not close it.
 	Changed() <-chan struct{}
 }
 
@@ -118,7 +119,10 @@ func (v *Verifier) Verify(ctx context.Context, broker string, token secret.Text)
 	id := digest(token.Reveal())
 	found := v.cache.get(id)
 	if found != nil && v.current(found) {
-		return v.judge(found, broker)
+		p, err := v.judge(found, broker)
+		if refusal.Of(err) != refusal.Unauthenticated || !v.forgotten(found, broker) {
+			return p, err
+		}
 	}
 	if err := ctx.Err(); err != nil {
 		return Principal{}, refusal.New(refusal.TooLong, "identity: %w", err)
@@ -216,6 +220,16 @@ func (v *Verifier) current(f *verified) bool {
 	}
 	q := v.provider(f.p.signer)
 	return q != nil && q.keeps(&f.p)
+}
+
+// forgotten reports whether standing has nobody of the id that who f is was
+// enrolled under. They may have another by now, as the people of a provider do
+// that was removed and added again; a token of ours has its id in it.
+func (v *Verifier) forgotten(f *verified, broker string) bool {
+	if f.kind != providerToken || f.kind != kindAt(broker) {
+		return false
+	}
+	return refusal.Of(v.c.Standing.Check(f.p.tenant, f.p.partner, f.p.id, f.p.issuer)) == refusal.Unauthenticated
 }
 
 // judge decides whether what the token says is enough, here and now.

@@ -144,6 +144,8 @@ func (r *Registry) replace(ctx context.Context, q source, asked time.Time, old *
 		}
 	}
 	r.view.Store(&view{asked, next})
-	r.tell()
+	if !next.onlyPeople {
+		r.tell()
+	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,23 +15,55 @@ import (
 
 // load reads everybody's standing in one transaction. Principals are added to
 // those of old, unless the database is older than that: then it was restored,
-// and nothing of old holds.
-func load(ctx context.Context, q source, old *view) (*snapshot, error) {
-	s := &snapshot{
-		partners: make(map[[16]byte]partner), tenants: make(map[tenant.ID]standing),
-		issuers: make(map[string]issuer), keys: make(map[tenant.ID]int64), unfit: make(map[string]error),
-	}
-	err := pgx.BeginTxFunc(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, "SELECT n FROM standing_version").Scan(&s.version); err != nil {
+// and nothing of old holds. If nothing but principals came, nothing else is
+// read: people enrol all the time, and the rest is the same for all of them.
+func load(ctx context.Context, q source, old *view) (s *snapshot, err error) {
+	err = pgx.BeginTxFunc(ctx, q, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		var version int64
+		if err := tx.QueryRow(ctx, "SELECT n FROM standing_version").Scan(&version); err != nil {
 			return err
 		}
-		after := int64(0)
-		if old != nil && old.version <= s.version {
-			s.principals, s.crowds, after = old.principals, old.crowds, old.version
+		if old == nil || old.version > version {
+			if s, err = loadRest(ctx, tx, version, old); err != nil {
+				return err
+			}
+			return s.loadPrincipals(ctx, tx)
 		}
-		return errors.Join(s.loadStates(ctx, tx), s.loadOwn(ctx, tx), s.loadProviders(ctx, tx, old), s.loadPrincipals(ctx, tx, after))
+		more, came, err := newcomers(ctx, tx, old.version, version)
+		if err != nil {
+			return err
+		}
+		if came > 0 && came == version-old.version {
+			s = old.after(version, more)
+			return nil
+		}
+		if s, err = loadRest(ctx, tx, version, old); err != nil {
+			return err
+		}
+		s.principals, s.crowds = old.principals, old.crowds
+		s.drop(old)
+		s.add(more)
+		return nil
 	})
 	return s, err
+}
+
+// after returns s at a later version, until which only principals came. All
+// else is shared with s, for neither changes.
+func (s *snapshot) after(version int64, more map[[16]byte]member) *snapshot {
+	next := *s
+	next.version, next.onlyPeople = version, true
+	next.add(more)
+	return &next
+}
+
+// loadRest reads all but the principals.
+func loadRest(ctx context.Context, tx pgx.Tx, version int64, old *view) (*snapshot, error) {
+	s := &snapshot{
+		version: version, partners: make(map[[16]byte]partner), tenants: make(map[tenant.ID]standing),
+		issuers: make(map[string]issuer), active: make(map[[16]byte]struct{}), keys: make(map[tenant.ID]int64), unfit: make(map[string]error),
+	}
+	return s, errors.Join(s.loadStates(ctx, tx), s.loadOwn(ctx, tx), s.loadProviders(ctx, tx, old))
 }
 
 func (s *snapshot) loadStates(ctx context.Context, tx pgx.Tx) error {
@@ -70,7 +101,7 @@ func (s *snapshot) loadOwn(ctx context.Context, tx pgx.Tx) error {
 		if err != nil {
 			return fmt.Errorf("keys of %s: %w", url, err)
 		}
-		s.issuers[url] = issuer{id: id, keys: keys}
+		s.issuers[url], s.active[id] = issuer{id: id, keys: keys}, struct{}{}
 		return nil
 	})
 	return err
@@ -90,6 +121,7 @@ func (s *snapshot) loadProviders(ctx context.Context, tx pgx.Tx, old *view) erro
 		return err
 	}
 	for _, g := range all {
+		s.active[g.ID] = struct{}{}
 		had := issuer{}
 		if old != nil {
 			had = old.issuers[g.URL]
@@ -130,26 +162,4 @@ func fromRow(g Registration, bound []Binding, had issuer) (issuer, error) {
 	}
 	is.keys, err = jws.ParsePublished(g.Keys)
 	return is, err
-}
-
-func (s *snapshot) loadPrincipals(ctx context.Context, tx pgx.Tx, after int64) error {
-	var id, of, from [16]byte
-	more := make(map[[16]byte]member)
-	rows, _ := tx.Query(ctx, "SELECT id, tenant, issuer FROM principal WHERE changed > $1", after)
-	_, err := pgx.ForEachRow(rows, []any{&id, &of, &from}, func() error {
-		more[id] = member{tenant.FromUUID(of), from}
-		return nil
-	})
-	if err != nil || len(more) == 0 {
-		return err
-	}
-	s.crowds = maps.Clone(s.crowds)
-	if s.crowds == nil {
-		s.crowds = make(map[tenant.ID]int)
-	}
-	for _, m := range more {
-		s.crowds[m.tenant]++
-	}
-	s.principals = s.principals.with(more)
-	return nil
 }

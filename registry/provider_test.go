@@ -182,7 +182,7 @@ func weak(t testing.TB) []byte {
 
 func TestProviderKeysAreRotatedByFile(t *testing.T) {
 	_, dsn := database(t)
-	r := open(t, config(dsn))
+	r := alone(t, config(dsn))
 	settled(t, r)
 	g := registration(t, idp)
 	must[Issuer](t)(r.AddProvider(t.Context(), g))
@@ -258,7 +258,8 @@ func TestOneTenantHasABound(t *testing.T) {
 	if err := r.refresh(t.Context(), r.pool); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Principal(t.Context(), a.tenant.ID, iss, "one more"); reason(err) != refusal.TooMany {
+	_, err := r.Principal(t.Context(), a.tenant.ID, iss, "one more")
+	if reason(err) != refusal.TooMany || refusal.HintOf(err) != "" || !strings.Contains(err.Error(), "removing the issuer") {
 		t.Errorf("one too many: %v", err)
 	}
 	if id, err := r.Principal(t.Context(), a.tenant.ID, iss, "alice"); err != nil || id != a.principal {

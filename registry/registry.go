@@ -57,6 +57,7 @@ type Registry struct {
 	view    atomic.Pointer[view]
 	changed atomic.Pointer[chan struct{}]
 	loading sync.Mutex // held while view is read from the database and replaced
+	taps    taps
 
 	stop func()
 	done sync.WaitGroup
@@ -65,6 +66,20 @@ type Registry struct {
 // Open connects to the database, makes or migrates its tables, loads the
 // standing of everybody and follows it until [Registry.Close].
 func Open(ctx context.Context, c Config) (*Registry, error) {
+	r, err := connect(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	to := r.pool.Config().ConnConfig
+	r.done.Go(func() { r.follow(following, to) })
+	r.done.Go(func() { r.announce(following) })
+	return r, nil
+}
+
+// connect is Open that follows nothing.
+func connect(ctx context.Context, c Config) (*Registry, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
@@ -77,7 +92,7 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	r := &Registry{pool: pool, now: c.Now, log: c.Log}
+	r := &Registry{pool: pool, now: c.Now, log: c.Log, stop: func() {}}
 	first := make(chan struct{})
 	r.changed.Store(&first)
 	err = migrate(ctx, pool)
@@ -88,10 +103,6 @@ func Open(ctx context.Context, c Config) (*Registry, error) {
 		pool.Close()
 		return nil, err
 	}
-	following, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r.stop = stop
-	r.done.Go(func() { r.follow(following, pc.ConnConfig) })
-	r.done.Go(func() { r.announce(following) })
 	return r, nil
 }
 

@@ -351,7 +351,7 @@ func TestTokensStandAndFallWithTheRegistry(t *testing.T) {
 
 func TestIssuers(t *testing.T) {
 	_, dsn := database(t)
-	r := open(t, config(dsn))
+	r := alone(t, config(dsn))
 	first := settled(t, r)
 	is := must[Issuer](t)(r.SetIssuer(t.Context(), iss, first.Keys()))
 	changed := r.Changed()
@@ -436,7 +436,9 @@ func TestChangesAreSeenOnOtherNodes(t *testing.T) {
 			}
 			settled(t, one)
 			a := enrol(t, one, "north/clinic")
-			await(t, two, a, granted)
+			if id := must[[16]byte](t)(two.Principal(t.Context(), a.tenant.ID, iss, "alice")); id != a.principal || a.check(two) != granted {
+				t.Fatalf("%x, and hears %v", id, a.check(two))
+			}
 			must[Tenant](t)(two.Suspend(t.Context(), a.tenant.Path))
 			await(t, one, a, refusal.Suspended)
 			must[Tenant](t)(one.Resume(t.Context(), a.tenant.Path))

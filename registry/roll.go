@@ -50,3 +50,27 @@ func (r roll) with(more map[[16]byte]member) roll {
 	}
 	return append(r[:n:n], more)
 }
+
+// only returns those of r that ok says yes to.
+func (r roll) only(ok func(member) bool) roll {
+	kept := make(map[[16]byte]member, r.size())
+	for _, layer := range r {
+		for id, m := range layer {
+			if ok(m) {
+				kept[id] = m
+			}
+		}
+	}
+	return roll(nil).with(kept)
+}
+
+// crowds returns how many of r each tenant has.
+func (r roll) crowds() map[tenant.ID]int {
+	n := make(map[tenant.ID]int)
+	for _, layer := range r {
+		for _, m := range layer {
+			n[m.tenant]++
+		}
+	}
+	return n
+}

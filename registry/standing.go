@@ -31,11 +31,13 @@ type view struct {
 // A snapshot is everybody's standing at one version. It does not change.
 type snapshot struct {
 	version    int64
+	onlyPeople bool                 // are new in it, since the snapshot before
 	partners   map[[16]byte]partner // without those who are gone, as all that follow
 	tenants    map[tenant.ID]standing
-	issuers    map[string]issuer // by URL
-	unfit      map[string]error  // providers that are not among them, by URL
-	published  []Source          // by URL
+	issuers    map[string]issuer     // by URL
+	active     map[[16]byte]struct{} // ids of all issuers, those that are unfit too
+	unfit      map[string]error      // providers that are not among issuers, by URL
+	published  []Source              // by URL
 	principals roll
 	crowds     map[tenant.ID]int   // how many principals each has
 	keys       map[tenant.ID]int64 // the version that last changed a key of theirs
@@ -99,7 +101,8 @@ func (r *Registry) Check(t tenant.ID, partner, principal [16]byte, url string) e
 }
 
 // Changed implements [identity.Standing]: it returns a channel that is closed
-// when a change was seen, or the registry went out of reach or came back.
+// when a change was seen, or the registry went out of reach or came back. That
+// somebody was enrolled is none: it takes nothing from anybody.
 func (r *Registry) Changed() <-chan struct{} { return *r.changed.Load() }
 
 // Wake is a change that others announce: of keys that the registry does not

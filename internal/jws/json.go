@@ -24,31 +24,61 @@ func Decode(doc []byte, into any) error {
 	return json.Unmarshal(doc, into, json.RejectUnknownMembers(true))
 }
 
-// DecodeOpen is [Decode] for objects others wrote: members the struct does
-// not have are passed over. All else that Decode refuses stays refused.
+// DecodeOpen is [Decode] for objects others wrote, who say nothing by a null
+// and list the groups somebody is in: members the struct does not have are
+// passed over, nulls are taken, and so are up to 1024 members or elements. All
+// else that Decode refuses stays refused. A null may decode as if it were
+// missing: what is made use of has to be [Plain].
 func DecodeOpen(doc []byte, into any) error {
-	if err := strict(doc, maxLength); err != nil {
+	if err := object(doc); err != nil {
+		return err
+	}
+	if _, err := walk(doc, maxOpen); err != nil {
 		return err
 	}
 	return json.Unmarshal(doc, into)
 }
+
+// Plain returns an error for a value that [Decode] would refuse in an object,
+// whatever the struct: for a null in it, or a list that is too long.
+func Plain(value []byte) error { return plain(value, maxLength) }
 
 // strict walks doc once before anything is made of it. Duplicate names and
 // invalid UTF-8, lone surrogates included, are the decoder's own errors; what
 // follows the first value is an error of [json.Unmarshal].
 // A null is refused because it decodes as if it were missing.
 func strict(doc []byte, length int64) error {
-	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
-	if d.PeekKind() != '{' {
+	if err := object(doc); err != nil {
+		return err
+	}
+	return plain(doc, length)
+}
+
+func object(doc []byte) error {
+	if jsontext.NewDecoder(bytes.NewBuffer(doc)).PeekKind() != '{' {
 		return errors.New("not a JSON object")
 	}
+	return nil
+}
+
+func plain(value []byte, length int64) error {
+	null, err := walk(value, length)
+	if err == nil && null {
+		err = errors.New("a null")
+	}
+	return err
+}
+
+// walk reports whether there is a null anywhere in doc.
+func walk(doc []byte, length int64) (null bool, err error) {
+	d := jsontext.NewDecoder(bytes.NewBuffer(doc))
 	for {
 		token, err := d.ReadToken()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return null, nil
 		}
 		if err != nil {
-			return fmt.Errorf("not strict JSON: %w", err)
+			return null, fmt.Errorf("not strict JSON: %w", err)
 		}
 		depth := d.StackDepth()
 		kind, n := d.StackIndex(depth)
@@ -56,11 +86,9 @@ func strict(doc []byte, length int64) error {
 			n /= 2 // the decoder counts a name and its value apart
 		}
 		if depth > maxDepth || n > length {
-			return errors.New("too deep or too long")
+			return null, errors.New("too deep or too long")
 		}
-		if token.Kind() == 'n' {
-			return errors.New("a null")
-		}
+		null = null || token.Kind() == 'n'
 	}
 }
 

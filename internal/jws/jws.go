@@ -21,6 +21,7 @@ const (
 	maxHeader = 1 << 10 // bytes of its encoded header
 	maxDepth  = 8       // levels of JSON in header, claims and key sets
 	maxLength = 64      // members of an object or elements of an array in a token
+	maxOpen   = 1024    // the same in claims that others wrote
 	maxKid    = 256
 	maxTyp    = 64
 )

@@ -267,15 +267,36 @@ func TestDecode(t *testing.T) {
 		}
 	}
 	for doc, want := range map[string]bool{
-		`{"b":1,"c":[{"d":"1"}]}`: true, `{"b":1,"b":1}`: false, `{"b":null}`: false, `{"b":{"c":1,"c":1}}`: false, "{\"\xff\":1}": false,
+		`{"b":1,"c":[{"d":"1"}]}`: true, `{"b":1,"b":1}`: false, `{"b":null}`: true, `{"a":"x","b":[{"c":null}]}`: true, `null`: false, `[]`: false, `{}{}`: false, `{"b":{"c":1,"c":1}}`: false, "{\"\xff\":1}": false,
 		`{"x":` + strings.Repeat("[", 7) + strings.Repeat("]", 7) + `}`: true, `{"x":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `}`: false,
 		`{"x":` + strings.Repeat("[", 20000) + strings.Repeat("]", 20000) + `}`: false,
-		`{"x":[` + strings.Repeat("1,", 63) + `1]}`:                             true, `{"x":[` + strings.Repeat("1,", 64) + `1]}`: false,
-		members(64): true, members(65): false, members(10000): false, `{"x":` + members(65) + `}`: false,
+		`{"x":[` + strings.Repeat("1,", 1023) + `1]}`:                           true, `{"x":[` + strings.Repeat("1,", 1024) + `1]}`: false,
+		members(1024): true, members(1025): false, members(10000): false, `{"x":` + members(1024) + `}`: true, `{"x":` + members(1025) + `}`: false,
+		`{"x":` + strings.Repeat("[", 8) + "null" + strings.Repeat("]", 8) + `}`: false,
 	} {
 		var c claims
 		if err := DecodeOpen([]byte(doc), &c); (err == nil) != want {
 			t.Errorf("DecodeOpen(%.60q): %v", doc, err)
+		}
+	}
+}
+
+// Ours stay as they were: what was loosened is for claims of others.
+func TestDecodeAndPlainStayStrict(t *testing.T) {
+	list := func(n int) string { return `[` + strings.Repeat("1,", n-1) + `1]` }
+	for value, want := range map[string]bool{
+		`1`: true, `"x"`: true, `[]`: true, `{"a":[1]}`: true, list(64): true, members(64): true,
+		`null`: false, `[null]`: false, `{"a":null}`: false, `[{"a":[null]}]`: false, list(65): false, members(65): false, `[` + list(65) + `]`: false,
+		`{"a":1,"a":1}`: false, "\"\xff\"": false, ``: true, strings.Repeat("[", 9) + strings.Repeat("]", 9): false,
+	} {
+		if err := Plain([]byte(value)); (err == nil) != want {
+			t.Errorf("Plain(%.60q): %v", value, err)
+		}
+		var c struct {
+			X any `json:"x"`
+		}
+		if err := Decode([]byte(`{"x":`+value+`}`), &c); (err == nil) != (want && value != "") {
+			t.Errorf("Decode(%.60q): %v", value, err)
 		}
 	}
 }
