@@ -212,7 +212,7 @@ func (g guarded) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return h1.Guard(c, h1.Limits{Head: 32 << 10, Fields: 128, Body: 1 << 20, Chunk: 1 << 20}), nil
+	return h1.Guard(c, h1.Limits{Head: 32 << 10, Fields: 128, Body: 1 << 20, Chunk: 1 << 20, Time: 10 * time.Second}), nil
 }
 
 // plain is proxying and nothing else: the same server, the same guard, the

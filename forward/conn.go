@@ -1,5 +1,14 @@
 // Package forward is room 4: the only one that dials a store. It takes a Pass
 // and no bytes, and gives answers in their turn.
+//
+// Of HTTP there are two paths. [NewDirect] reads answers by the rules that the
+// edge has for requests. [NewUpstream] is the standard library's transport,
+// which cannot be made as strict: it takes a Content-Length beside chunks and
+// drops it, repeated Content-Lengths that agree, lines that end in LF alone,
+// extensions of chunks and trailers, and none of that can be seen behind it. What can be
+// seen is refused: a status that is none, another spelling of a field that
+// frames, a value with a control byte. What an application adds by such means
+// reaches nobody but its own tenant, whose connection it is.
 package forward
 
 import (

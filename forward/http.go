@@ -108,6 +108,7 @@ var (
 	errUnasked  = errors.New("forward: an upgrade that nobody asked for")
 	errPaused   = errors.New("forward: the body pauses for too long")
 	errNoTarget = errors.New("forward: the request has no target in origin form, or no host")
+	errAnswer   = errors.New("forward: an answer that two readers could read in two ways")
 	errSplits   = errors.New("forward: a header field that would be read as two")
 )
 

@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/isocore/isocore/internal/h1"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/scope"
 	"github.com/isocore/isocore/tenant"
@@ -32,7 +34,8 @@ type stock struct {
 	closed bool
 }
 
-// NewUpstream returns an upstream reached by the standard library's transport.
+// NewUpstream returns an upstream reached by the standard library's transport,
+// which reads answers less strictly than [NewDirect]: see the package.
 func NewUpstream(c UpstreamConfig) (Upstream, error) {
 	if err := c.check(); err != nil {
 		return nil, err
@@ -162,9 +165,10 @@ func (u *stock) Do(ctx context.Context, s scope.Scope, r *http.Request) (*http.R
 	giveBack := sync.OnceFunc(func() { u.giveBack(t) })
 	inner, cancel := context.WithCancelCause(ctx)
 	resp, err := u.transport.RoundTrip(u.request(inner, t, to, r))
-	if err == nil && resp.StatusCode == http.StatusSwitchingProtocols && r.Header.Get("Upgrade") == "" {
-		resp.Body.Close() //nolint:errcheck // nobody will read it
-		err = errUnasked
+	if err == nil {
+		if err = unambiguous(r, resp); err != nil {
+			resp.Body.Close() //nolint:errcheck // nobody will read it
+		}
 	}
 	if err != nil {
 		cancel(nil)
@@ -185,6 +189,28 @@ func (u *stock) Do(ctx context.Context, s scope.Scope, r *http.Request) (*http.R
 		resp.Body = b
 	}
 	return resp, nil
+}
+
+// unambiguous refuses of an answer what [NewDirect] refuses, as far as the transport
+// shows it.
+func unambiguous(r *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusSwitchingProtocols && r.Header.Get("Upgrade") == "" {
+		return errUnasked
+	}
+	if resp.StatusCode < 100 || resp.StatusCode > 599 {
+		return fmt.Errorf("%w: status %d", errAnswer, resp.StatusCode)
+	}
+	for name, values := range resp.Header {
+		if h1.IsAlias(name) {
+			return fmt.Errorf("%w: %.50q", errAnswer, name)
+		}
+		for _, value := range values {
+			if !h1.ValidField(name, value) {
+				return fmt.Errorf("%w: %.50q", errAnswer, name)
+			}
+		}
+	}
+	return nil
 }
 
 // request returns r as the transport is to send it: to the host that the

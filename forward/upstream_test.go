@@ -1,6 +1,7 @@
 package forward_test
 
 import (
+	"bufio"
 	"io"
 	"log"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isocore/isocore/audit"
 	"github.com/isocore/isocore/broker/brokertest"
 	"github.com/isocore/isocore/forward"
 	"github.com/isocore/isocore/refusal"
@@ -123,5 +125,52 @@ func BenchmarkUpstream(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestAnswersOfTwoReadings: neither path passes on what another reader could
+// take for something else; the request has failed.
+func TestAnswersOfTwoReadings(t *testing.T) {
+	for path := range paths {
+		for name, answer := range map[string]string{
+			"status 99":       "HTTP/1.1 099 Low\r\nContent-Length: 0\r\n\r\n",
+			"status 600":      "HTTP/1.1 600 High\r\nContent-Length: 0\r\n\r\n",
+			"status 999":      "HTTP/1.1 999 Highest\r\nContent-Length: 1\r\n\r\nx",
+			"another length":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent_Length: 5\r\n\r\nx",
+			"another coding":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer.Encoding: chunked\r\n\r\nx",
+			"a control byte":  "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-A: \x01\r\n\r\nx",
+			"control (whole)": "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-A: b\r\n\r\nx",
+		} {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go func() {
+				conn, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer conn.Close()
+				if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					io.WriteString(conn, answer) //nolint:errcheck // it is refused
+				}
+			}()
+			w := brokertest.New(t, "postgres", brokertest.Limits())
+			s := session(t, w, w.A)
+			got, err := body(ask(t.Context(), upstream(t, path, ln.Addr().String(), nil), s, request(t, "GET", "/", "")))
+			want := audit.StatusFailed
+			if name == "control (whole)" {
+				want = audit.StatusOK
+			}
+			if (err == nil) != (want == audit.StatusOK) || err != nil && refusal.Of(err) != refusal.Unavailable {
+				t.Errorf("%s, %s: %q, %v", path, name, got, err)
+			}
+			var all []audit.Result
+			until(t, func() bool { all = outcomes(t, w, s); return len(all) == 1 })
+			if all[0].Status != want {
+				t.Errorf("%s, %s: %+v", path, name, all)
+			}
+			ln.Close()
+		}
 	}
 }

@@ -51,3 +51,30 @@ func FuzzOrigin(f *testing.F) {
 		}
 	})
 }
+
+// FuzzAlias's oracle is the fold of the edge, letter by letter: in lower case,
+// whatever is not a letter or digit as one hyphen, and none at an end.
+func FuzzAlias(f *testing.F) {
+	for _, name := range []string{
+		"Txn-Token", "TXN_TOKEN", "txn.token", "Txn--Token", "-Txn_-.Token_", "txn!#$%&'*+^`|~token", "txntoken", "tx-n-token", "Txn-Token-2", "X-Txn-Token",
+		"", "-", "txn\xfftoken", "t\u212an-token",
+	} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		var folded []byte
+		for i := range len(name) {
+			switch c := name[i]; {
+			case c >= 'A' && c <= 'Z':
+				folded = append(folded, c+'a'-'A')
+			case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+				folded = append(folded, c)
+			case len(folded) > 0 && folded[len(folded)-1] != '-':
+				folded = append(folded, '-')
+			}
+		}
+		if got, want := alias(name), strings.Trim(string(folded), "-") == "txn-token"; got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	})
+}

@@ -82,14 +82,12 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// alias reports whether somebody might read name as that of the Txn-Token:
-// servers fold case, underscores and dots.
+// alias reports whether somebody might read name as that of the Txn-Token: as
+// the edge has it, whatever is not a letter or digit is a hyphen, many are one,
+// and those at an end are none.
 func alias(name string) bool {
-	fold := func(r rune) rune {
-		if r == '_' || r == '.' {
-			return '-'
-		}
-		return r
-	}
-	return strings.EqualFold(strings.Map(fold, name), Header)
+	words := strings.FieldsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	})
+	return strings.EqualFold(strings.Join(words, "-"), Header)
 }

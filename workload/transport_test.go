@@ -61,7 +61,7 @@ func TestTransport(t *testing.T) {
 	other := service(t, "")
 	listed, leaving := service(t, ""), service(t, other.URL)
 	rt := workload.Transport(nil, listed.URL, strings.ToUpper(leaving.URL[:4])+leaving.URL[4:]+"/")
-	aliases := []string{"Txn-Token", "txn-token", "TXN_TOKEN", "Txn.Token"}
+	aliases := []string{"Txn-Token", "txn-token", "TXN_TOKEN", "Txn.Token", "Txn--Token", "_Txn-Token_", "Txn~Token"}
 	seen, err := call(t, ctx, rt, listed.URL+"/path", aliases...)
 	if err != nil || len(seen) != 1 || seen[0] != "Txn-Token="+token.Reveal() {
 		t.Errorf("a listed origin saw %q, %v", seen, err)

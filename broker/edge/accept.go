@@ -23,6 +23,7 @@ const (
 	handshakeTime = 10 * time.Second
 	headTime      = 10 * time.Second
 	idleTime      = 75 * time.Second
+	strangerTime  = 15 * time.Second // the whole life of a connection on which nobody is known
 	headBytes     = 32 << 10
 	headFields    = 128
 	chunkBytes    = 16 << 20
@@ -34,7 +35,7 @@ type guard func(net.Conn) net.Conn
 
 // guarded is the guard of every connection.
 var guarded guard = func(c net.Conn) net.Conn {
-	return h1.Guard(c, h1.Limits{Head: headBytes, Fields: headFields, Body: bodyBytes, Chunk: chunkBytes})
+	return h1.Guard(c, h1.Limits{Head: headBytes, Time: headTime, Fields: headFields, Body: bodyBytes, Chunk: chunkBytes})
 }
 
 // A visitor is one connection, on which requests of anybody may come.
@@ -46,6 +47,7 @@ type visitor struct {
 	guarded net.Conn
 	running sync.WaitGroup // requests
 	begun   atomic.Bool    // there has been a request
+	friend  atomic.Bool    // a good token has been shown
 
 	mu    sync.Mutex // guards what follows
 	owner tenant.ID  // who asked last
@@ -62,6 +64,12 @@ type asking struct {
 func (s *serving) host(ctx context.Context, guest *accept.Guest) error {
 	v := &visitor{serving: s, guest: guest, proto: "http"}
 	over := newSole()
+	late := time.AfterFunc(strangerTime, func() {
+		if !v.friend.Load() {
+			guest.Close() //nolint:errcheck // a stranger, whatever it has asked
+		}
+	})
+	defer late.Stop()
 	conn, err := v.secure(ctx, over)
 	if err != nil { // a stranger gets no line of the node's log
 		s.gate.Counter.Refused(Name, guest.Addr.Addr(), refusal.Of(err))
@@ -149,6 +157,7 @@ func (v *visitor) known(t tenant.ID) error {
 		v.owner = t
 		v.part(was)
 	}
+	v.friend.Store(true)
 	v.guest.Known()
 	return nil
 }

@@ -79,7 +79,7 @@ func BenchmarkOutgoing(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		outgoing(h)
+		outgoing(h, nil)
 	}
 }
 

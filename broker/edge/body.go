@@ -2,6 +2,7 @@ package edge
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -65,8 +66,8 @@ func (x *exchange) load(t tenant.ID, most int64) (body, error) {
 	case n > most:
 		return noBody(), refusal.New(refusal.TooLarge, "edge: a body of %d bytes, %d at most", n, most)
 	}
-	x.pace = paced{exchange: x, left: most}
 	paced := &x.pace
+	paced.begin(x, most)
 	x.sending = paced
 	if n > smallBody {
 		return x.streamed(paced, n)
@@ -131,6 +132,23 @@ type paced struct {
 	over bool       // the exchange is: nobody touches the connection
 }
 
+// begin has p read the body of x.
+func (p *paced) begin(x *exchange, most int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.exchange, p.left = x, most
+}
+
+// interrupt ends a Read that waits: the exchange was cut. If there is no body,
+// it does nothing.
+func (p *paced) interrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.exchange != nil && p.err == nil && !p.over {
+		p.control.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // a connection without deadlines is a test's
+	}
+}
+
 // Read implements [io.Reader].
 func (p *paced) Read(b []byte) (int, error) {
 	begin := time.Now()
@@ -160,6 +178,9 @@ func (p *paced) wait(now time.Time) error {
 	if p.err != nil {
 		return p.err
 	}
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
 	allowed := min(bodyPause, bodyGrace+time.Duration(p.read)*time.Second/bodyRate-p.spent)
 	until := now.Add(allowed)
 	if more := until.Sub(p.until); more >= 0 && more < time.Second {
@@ -176,12 +197,20 @@ func (p *paced) stop(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !errors.Is(err, io.EOF) {
-		err = why(err)
+		err = p.cause(err)
 	}
 	if p.err = err; !p.over {
 		p.control.SetReadDeadline(time.Time{}) //nolint:errcheck // as it was before
 	}
 	return err
+}
+
+// cause returns why err ends the body: that the exchange was cut, first of all.
+func (p *paced) cause(err error) error {
+	if cut, ok := errors.AsType[*refusal.Error](context.Cause(p.ctx)); ok {
+		return cut
+	}
+	return why(err)
 }
 
 // failed returns what went wrong with the body, if anything did.

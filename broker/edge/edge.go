@@ -7,6 +7,12 @@
 // spelling, and a Txn-Token is put in that says whose request it is. A request
 // that two readers could read in two ways is refused before anything is sent.
 //
+// A connection on which nobody has shown a good token ends with the first
+// answer, and after 15 seconds in any case. An answer of which nobody knows the
+// length, a WebSocket among them, ends when its token does; whatever else is
+// in progress then, the body of a request or an answer, is cut 60 seconds later.
+// When the tenant is suspended, or the provider gone, all of it ends at once.
+//
 // OPTIONS needs a token as every method does, and a browser sends none with
 // the preflight of a request to another origin (CORS): pages of another origin
 // than the application's cannot call it through the edge, unless what serves

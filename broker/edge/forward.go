@@ -31,10 +31,17 @@ func (x *exchange) forward(ctx context.Context, req *request, p *broker.Pass[*re
 		return x.why(ctx, x.reply(ctx, resp))
 	}
 	if req.op != opWebSocket || !strings.EqualFold(resp.Header.Get("Upgrade"), "websocket") {
+		x.cancel(errNoUpgrade) // or the outcome would be an upgrade that went well
 		return refusal.New(refusal.Unavailable, "edge: route %s switches to %.40q unasked", req.route.Name, resp.Header.Get("Upgrade"))
 	}
-	return x.upgrade(ctx, resp)
+	if err := x.upgrade(ctx, resp); err != nil {
+		x.cancel(err) // as above
+		return err
+	}
+	return nil
 }
+
+var errNoUpgrade = refusal.New(refusal.Unavailable, "edge: an upgrade that was not asked for")
 
 // why returns the refusal behind err: that the session is over, or that the
 // body failed, before what the upstream made of it.
@@ -136,12 +143,14 @@ func (x *exchange) whole(ctx context.Context, resp *http.Response, b []byte) err
 }
 
 // stream answers with a body of which nobody knows the length: every part of
-// it as it comes.
+// it as it comes, and none once the token is over.
 func (x *exchange) stream(ctx context.Context, resp *http.Response, b []byte) error {
 	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	if strings.EqualFold(strings.TrimSpace(kind), "text/event-stream") {
 		x.w.Header()["X-Accel-Buffering"] = []string{"no"}
 		x.bind()
+	} else {
+		x.lend()
 	}
 	if err := x.start(ctx, resp.StatusCode); err != nil {
 		return err

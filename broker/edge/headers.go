@@ -6,96 +6,6 @@ import (
 	"strings"
 )
 
-// A Protected is a header that says who a request is from, or where it came
-// from: whatever a client sends under its name, in any spelling that some
-// reader takes for it, never reaches an application.
-type Protected struct {
-	Name string // folded, see [Fold]; an asterisk at the end stands for anything
-	Why  string
-}
-
-// Protections are all the protected headers, those that the edge sets first.
-var Protections = []Protected{
-	{"txn-token", "says whose request it is: the edge's own"},
-	{"x-isocore*", "words between parts of IsoCore"},
-	{"x-request-id", "names the request in the records: the edge's own"},
-	{"traceparent", "a caller is not part of the application's trace"},
-	{"tracestate", "goes with traceparent"},
-	{"traceresponse", "goes with traceparent"},
-	{"baggage", "says the tenant to what reads traces: the edge's own"},
-	{"forwarded*", "says where the request came from: the edge's own"},
-	{"x-forwarded*", "says where the request came from, or who from: the edge's own"},
-	{"authorization", "the provider's token is for the edge, and opens nothing behind it"},
-	{"proxy*", "for proxies, and HTTP_PROXY to a CGI program"},
-
-	{"x-real-ip", "an address that applications believe"},
-	{"x-client-ip", "an address that applications believe"},
-	{"client-ip", "an address that applications believe"},
-	{"true-client-ip", "an address that applications believe"},
-	{"x-cluster-client-ip", "an address that applications believe"},
-	{"x-proxyuser-ip", "an address that applications believe"},
-	{"cf-connecting-ip*", "an address that applications believe"},
-	{"fastly-client-ip", "an address that applications believe"},
-	{"x-remote*", "an address or a person that applications believe"},
-
-	{"x-tenant*", "a tenant that applications believe"},
-	{"tenant*", "a tenant that applications believe"},
-	{"x-org*", "a tenant that applications believe"},
-	{"x-scope-orgid", "the tenant of Loki, Mimir and Tempo"},
-	{"x-account*", "a tenant that applications believe"},
-	{"x-customer*", "a tenant that applications believe"},
-	{"x-workspace*", "a tenant that applications believe"},
-	{"x-partner*", "a partner that applications believe"},
-	{"x-hasura*", "the session of Hasura, its role and tenant"},
-	{"x-rls*", "whose rows an application shows"},
-
-	{"x-user*", "a person that applications believe"},
-	{"x-principal*", "a person that applications believe"},
-	{"x-subject*", "a person that applications believe"},
-	{"x-role*", "what applications let a person do"},
-	{"x-group*", "what applications let a person do"},
-	{"x-scope*", "what applications let a person do"},
-	{"x-email*", "a person that applications believe"},
-	{"x-auth*", "what an authenticating proxy says: X-Auth-Request-User and its kin"},
-	{"x-webauth*", "what an authenticating proxy says"},
-	{"x-authenticated*", "what an authenticating proxy says"},
-	{"x-consumer*", "what an authenticating proxy says"},
-	{"x-credential*", "what an authenticating proxy says"},
-	{"x-id-token", "what an authenticating proxy says"},
-	{"x-access-token", "what an authenticating proxy says"},
-	{"remote*", "what an authenticating proxy says: Remote-User and its kin"},
-	{"oidc*", "what an authenticating proxy says"},
-	{"x-amzn-oidc*", "what an authenticating load balancer says"},
-	{"x-goog-iap*", "what an authenticating load balancer says"},
-	{"x-goog-authenticated*", "what an authenticating load balancer says"},
-	{"x-ms-client-principal*", "what an authenticating load balancer says"},
-	{"x-ms-token*", "what an authenticating load balancer says"},
-	{"cf-access*", "what an authenticating load balancer says"},
-
-	{"x-client-cert*", "a certificate that applications believe was verified"},
-	{"x-ssl*", "a certificate that applications believe was verified"},
-	{"ssl-client*", "a certificate that applications believe was verified"},
-	{"x-tls*", "a certificate that applications believe was verified"},
-	{"client-cert*", "a certificate that applications believe was verified (RFC 9440)"},
-	{"xfcc", "a certificate that applications believe was verified"},
-
-	{"x-original*", "another target than the one that was judged"},
-	{"x-rewrite*", "another target than the one that was judged"},
-	{"x-override*", "another target than the one that was judged"},
-	{"x-host", "another host than the one that was judged"},
-	{"x-http-host*", "another host than the one that was judged"},
-	{"x-http-method*", "another method than the one that was judged"},
-	{"x-method-override", "another method than the one that was judged"},
-	{"x-envoy*", "words between parts of a mesh"},
-	{"x-b3*", "a caller is not part of the application's trace"},
-	{"b3", "a caller is not part of the application's trace"},
-	{"uber-trace-id", "a caller is not part of the application's trace"},
-	{"x-cloud-trace-context", "a caller is not part of the application's trace"},
-	{"x-amzn-trace-id", "a caller is not part of the application's trace"},
-	{"x-accel*", "words between a proxy and what is behind it"},
-	{"x-sendfile*", "words between a proxy and what is behind it"},
-}
-
 // internal are the headers that an application's answer does not carry out.
 var internal = newNames([]Protected{
 	{"txn-token", "opens stores in exchange"},
@@ -163,6 +73,9 @@ func newNames(list []Protected) *names {
 	n := &names{exact: map[string]bool{}}
 	for _, p := range list {
 		begin, open := strings.CutSuffix(p.Name, "*")
+		if word, apart := strings.CutSuffix(begin, "-"); apart {
+			n.exact[word] = true
+		}
 		switch {
 		case !open:
 			n.exact[p.Name] = true
@@ -181,7 +94,7 @@ func slot(folded []byte) byte { return folded[0]*31 ^ folded[2] }
 
 // has reports whether a folded name is one of n.
 func (n *names) has(folded []byte) bool {
-	if len(folded) == 0 {
+	if n == nil || len(folded) == 0 {
 		return false
 	}
 	if n.exact[string(folded)] || anyBegins(n.short, folded) {
@@ -234,10 +147,11 @@ var framing = newNames([]Protected{
 })
 
 // outgoing returns the headers of a request that go on, with room for those
-// that are set: none that is protected, none of the connection's own.
-func outgoing(in http.Header) http.Header {
+// that are set: none that is protected, none of the connection's own, none
+// that the route strips.
+func outgoing(in http.Header, strip *names) http.Header {
 	var room [32]field
-	kept := kept(room[:0], in, protected, hops, framing)
+	kept := kept(room[:0], in, protected, hops, framing, strip)
 	out := make(http.Header, len(kept)+signed)
 	for _, f := range kept {
 		out[f.name] = f.values

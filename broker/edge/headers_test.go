@@ -60,7 +60,7 @@ func TestEverySpellingOfEveryProtectedHeader(t *testing.T) {
 		lines = nil
 	}
 	for _, p := range Protections {
-		if Fold(strings.TrimSuffix(p.Name, "*")) != strings.TrimSuffix(p.Name, "*") || p.Why == "" {
+		if name := strings.TrimSuffix(strings.TrimSuffix(p.Name, "*"), "-"); Fold(name) != name || p.Why == "" {
 			t.Errorf("%+v is not folded, or has no reason", p)
 		}
 		for how, spell := range aliases {
@@ -88,6 +88,38 @@ func TestEverySpellingOfEveryProtectedHeader(t *testing.T) {
 	send()
 	if sent < 1000 {
 		t.Errorf("only %d spellings", sent)
+	}
+}
+
+// TestProtectedBehindAHyphen: a short word is not the beginning of another.
+func TestProtectedBehindAHyphen(t *testing.T) {
+	for name, want := range map[string]bool{
+		"SM_USER": true, "SM": true, "sm-": true, "Smart": false, "iv-user": true, "IV_GROUPS": true, "Ivory": false, "Fly-Client-IP": true, "Flying": false,
+		"x-arr-log-id": true, "X-Array": false, "Username": true, "User-Agent": false, "Origin": false, "Org-Id": true,
+	} {
+		if protected.has(fold(nil, name)) != want {
+			t.Errorf("%s is protected: %v", name, !want)
+		}
+	}
+}
+
+// TestStrip: what the operator names for a route does not arrive, and arrives
+// at others.
+func TestStrip(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Routes[1].Strip = []string{"x-shop*", "q-*", "cookie"} })
+	w := f.dial(t, f.Token(f.A))
+	lines := []string{"X-Shop: evil", "X_SHOP_User: evil", "Q: evil", "q.who: evil", "Cookie: evil", "Quick: kept"}
+	for path, want := range map[string]int{"/reader": 0, "/read": 5} {
+		w.ask(t, "GET", "app.test", path, lines...)
+		evil := 0
+		for _, values := range f.App.last(t).Header {
+			if slices.Contains(values, "evil") {
+				evil++
+			}
+		}
+		if evil != want || f.App.last(t).Header.Get("Quick") != "kept" {
+			t.Errorf("%s: %q", path, f.App.last(t).Header)
+		}
 	}
 }
 

@@ -40,8 +40,8 @@ func (x *exchange) end() {
 }
 
 // watch cuts the exchange when the principal of the session of y, which the
-// exchange has entered, is over: at expiry only an answer that has no end of
-// its own. A principal that is over because its provider was registered anew,
+// exchange has entered, is over: at expiry only an answer of no known length,
+// any other [afterExpiry] later. A principal that is over because its provider was registered anew,
 // say for one more tenant, is no reason if the token is still good.
 func (x *exchange) watch(y *stay) {
 	x.mu.Lock()
@@ -86,14 +86,20 @@ func (x *exchange) renew(s *session) bool {
 }
 
 // bind ends an answer that has no end of its own with the token, and with the
-// node. Others may be finished.
+// node.
 func (x *exchange) bind() {
+	stop := context.AfterFunc(x.draining, func() { x.cut(errDraining) })
+	x.later(func() { stop() })
+	x.lend()
+}
+
+// lend ends an answer of which nobody knows how long it is with the token.
+// Others have [afterExpiry].
+func (x *exchange) lend() {
 	x.mu.Lock()
 	x.endless = true
 	s := x.session
 	x.mu.Unlock()
-	stop := context.AfterFunc(x.draining, func() { x.cut(errDraining) })
-	x.later(func() { stop() })
 	x.expire(s)
 }
 
@@ -111,6 +117,7 @@ func (x *exchange) expire(s *session) {
 // cut ends the exchange because of why, even if its client reads nothing.
 func (x *exchange) cut(why error) {
 	x.cancel(why)
+	x.pace.interrupt()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.begun && !x.over {

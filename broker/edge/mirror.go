@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 const mirrorPath = "/.well-known/isocore/mirror"
 
 // A Mirror is what an application would get in place of the request that asks
-// for it. There is no signature in it: the Txn-Token is its payload alone.
+// for it. There is no signature in it: the Txn-Token is its payload alone. Nor
+// is any other credential: of a cookie, say, there is the name.
 type Mirror struct {
 	Route     string      `json:"route"`
 	Method    string      `json:"method"`
@@ -54,6 +56,25 @@ func (x *exchange) mirror(ctx context.Context, p *broker.Pass[*request]) error {
 	return nil
 }
 
+// withheld stands for a value that whoever reads an answer over somebody's
+// shoulder, a script of the page say, could use.
+const withheld = "(withheld)"
+
+// opens are what the names of headers that open something have in them.
+var opens = []string{
+	"cookie", "token", "secret", "passw", "passphrase", "apikey", "auth", "credential", "session", "signature", "csrf", "xsrf", "jwt", "bearer", "dpop",
+}
+
+// isCredential reports whether the value of a header may open something.
+func isCredential(name string) bool {
+	folded := Fold(name)
+	if slices.ContainsFunc(opens, func(part string) bool { return strings.Contains(folded, part) }) {
+		return true
+	}
+	words := strings.Split(folded, "-")
+	return slices.ContainsFunc([]string{"key", "pwd", "otp", "pin", "sid", "sig"}, func(word string) bool { return slices.Contains(words, word) })
+}
+
 // reflect returns the request as its rule left it.
 func reflect(r *request, p *broker.Pass[*request]) (*Mirror, error) {
 	out, err := r.HTTP()
@@ -67,6 +88,11 @@ func reflect(r *request, p *broker.Pass[*request]) (*Mirror, error) {
 		return nil, refusal.New(refusal.Internal, "edge: %w", err)
 	}
 	header := out.Header.Clone()
+	for name, values := range header {
+		if isCredential(name) {
+			header[name] = slices.Repeat([]string{withheld}, len(values))
+		}
+	}
 	header["Txn-Token"] = []string{string(claims)}
 	who := p.Scope().Principal()
 	id := who.ID()

@@ -88,7 +88,8 @@ func (x *exchange) refuse(err error) {
 		h.Set("Retry-After", "1")
 	}
 	// A connection of HTTP/2 goes on for the others on it, unless the node goes.
-	if x.in.ProtoMajor == 1 && (closing[r] || x.unread()) || r == refusal.Draining {
+	// One on which nobody has shown a good token goes no further.
+	if x.in.ProtoMajor == 1 && (closing[r] || x.unread()) || r == refusal.Draining || !x.friend.Load() {
 		h.Set("Connection", "close")
 	}
 	x.say(p.Status, body)

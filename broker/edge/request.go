@@ -2,8 +2,10 @@ package edge
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"net/netip"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +35,7 @@ type exchange struct {
 	mu      sync.Mutex // guards what follows
 	begun   bool       // something of the answer may have been sent
 	session *session   // whose life the exchange shares
-	endless bool       // the answer has no end of its own
+	endless bool       // the answer ends with the token
 	over    bool       // the exchange is
 	undo    []func()   // when it is
 }
@@ -42,7 +44,23 @@ type exchange struct {
 func (v *visitor) ServeHTTP(w http.ResponseWriter, in *http.Request) {
 	v.running.Add(1)
 	defer v.running.Done()
-	v.exchange(w, in).serve()
+	x := v.exchange(w, in)
+	defer x.recovered()
+	x.serve()
+}
+
+// recovered tells the operator of a panic that is a mistake of ours: where it
+// was and of what type, for what it says may be a request's. The connection is
+// cut.
+func (x *exchange) recovered() {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
+		x.Log.Error("panic", "request", x.id, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 func (v *visitor) exchange(w http.ResponseWriter, in *http.Request) *exchange {

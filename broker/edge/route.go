@@ -27,6 +27,8 @@ type Route struct {
 	Reuse    time.Duration // for which one Txn-Token serves a session; zero: one for each request
 	MaxBody  int64         // bytes of a request
 	TTL      time.Duration // of a Txn-Token; zero is two minutes
+	Partner  tenant.Name   // whose tenants alone it serves; "": all
+	Strip    []string      // headers of clients that do not arrive, as [Protected] names them, beside the Protections
 }
 
 // The words for what a route leaves open.
@@ -41,6 +43,8 @@ const (
 	maxReuse   = 10 * time.Second
 	defaultTTL = 2 * time.Minute
 	maxHost    = 253
+	maxStrip   = 64
+	maxStrips  = 64 // bytes of one
 )
 
 // A route is a Route taken apart.
@@ -50,6 +54,7 @@ type route struct {
 	segments []string // of the path
 	open     bool     // either names a tenant or partner
 	ttl      time.Duration
+	strip    *names // nil: none
 }
 
 // A router finds the route of a request. It does not change.
@@ -109,6 +114,13 @@ func newRoute(given Route) *route {
 	if r.ttl == 0 {
 		r.ttl = defaultTTL
 	}
+	if len(given.Strip) > 0 {
+		list := make([]Protected, len(given.Strip))
+		for i, name := range given.Strip {
+			list[i] = Protected{name, "the operator says so"}
+		}
+		r.strip = newNames(list)
+	}
 	return r
 }
 
@@ -144,7 +156,20 @@ func (r Route) check() []string {
 	want(r.TTL == 0 || r.TTL >= time.Second && r.TTL <= identity.MaxLifetime && r.TTL%time.Second == 0,
 		fmt.Sprintf("a Txn-Token lives %v, not whole seconds up to %v", r.TTL, identity.MaxLifetime))
 	want(r.TTL == 0 || r.TTL > r.Reuse, "a Txn-Token is used for longer than it lives")
+	want(len(r.Strip) <= maxStrip, fmt.Sprintf("it strips more than %d headers", maxStrip))
+	for _, name := range r.Strip {
+		want(isStrip(name), fmt.Sprintf("it strips %.80q, which is not a header in lower case with hyphens, an asterisk at its end or none", name))
+	}
 	return wrong
+}
+
+// isStrip reports whether s names headers as a [Protected] does.
+func isStrip(s string) bool {
+	begin, open := strings.CutSuffix(s, "*")
+	if open {
+		begin = strings.TrimSuffix(begin, "-")
+	}
+	return begin != "" && len(s) <= maxStrips && Fold(begin) == begin
 }
 
 func isName(s string) bool {
@@ -204,10 +229,15 @@ func (r *router) find(host, path string, own tenant.Path) (*route, error) {
 	var room [32]string
 	parts := appendSegments(room[:0], path)
 	one := r.choose(host, func(one *route) bool { return leads(one.segments, parts) })
-	if one == nil || one.open && !(owned(one.labels, strings.Split(host, "."), own) && owned(one.segments, parts, own)) {
+	if one == nil || !one.serves(own) || one.open && !(owned(one.labels, strings.Split(host, "."), own) && owned(one.segments, parts, own)) {
 		return nil, errNoRoute
 	}
 	return one, nil
+}
+
+// serves reports whether the route is for tenants of this one's partner.
+func (r *route) serves(own tenant.Path) bool {
+	return r.Partner == "" || r.Partner == own.Partner
 }
 
 // any returns a route of a host: that of path if there is one, or another.
@@ -216,7 +246,7 @@ func (r *router) any(host, path string, own tenant.Path) (*route, error) {
 		return one, nil
 	}
 	one := r.choose(host, func(*route) bool { return true })
-	if one == nil || !owned(one.labels, strings.Split(host, "."), own) {
+	if one == nil || !one.serves(own) || !owned(one.labels, strings.Split(host, "."), own) {
 		return nil, errNoRoute
 	}
 	return one, nil

@@ -160,3 +160,38 @@ func FuzzFold(f *testing.F) {
 		}
 	})
 }
+
+func TestStripCheck(t *testing.T) {
+	for name, want := range map[string]bool{
+		"x-shop": true, "x-shop*": true, "x-shop-*": true, "a": true, "": false, "*": false, "-*": false, "X-Shop": false, "x_shop": false, "x-*-y": false,
+		"x**": false, "-x": false, "x-": false, "x--y": false, strings.Repeat("x", maxStrips+1): false,
+	} {
+		r := Route{Name: "a", Host: "a.test", Path: "/", Upstream: quick(nil), Reach: []string{"x"}, MaxBody: 1, Strip: []string{name}}
+		if _, err := newRouter([]Route{r}); (err == nil) != want {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	many := Route{Name: "a", Host: "a.test", Path: "/", Upstream: quick(nil), Reach: []string{"x"}, MaxBody: 1, Strip: slices.Repeat([]string{"x"}, maxStrip+1)}
+	if _, err := newRouter([]Route{many}); err == nil {
+		t.Error("a list of any length")
+	}
+}
+
+// Two partners may each have a tenant of one name: a route that is for one of
+// them serves nobody of the other.
+func TestPartner(t *testing.T) {
+	r, err := newRouter([]Route{{
+		Name: "app", Host: "{tenant}.app.test", Path: "/", Partner: "home", Upstream: quick(nil), Reach: []string{"http"}, MaxBody: 1,
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for partner, want := range map[tenant.Name]bool{"home": true, "other": false, "": false} {
+		own := tenant.Path{Partner: partner, Name: "clinic"}
+		one, err := r.find("clinic.app.test", "/x", own)
+		some, errAny := r.any("clinic.app.test", "/x", own)
+		if (err == nil) != want || (errAny == nil) != want || want && (one == nil || some == nil) {
+			t.Errorf("%s: %v, %v", own, err, errAny)
+		}
+	}
+}

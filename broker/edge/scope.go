@@ -87,7 +87,7 @@ func confine(r *request, _ int, s scope.Scope) error {
 	if r.fault != nil {
 		return r.fault
 	}
-	header := outgoing(r.in.Header)
+	header := outgoing(r.in.Header, r.route.strip)
 	if err := r.visit.sign(header, s.Principal(), r.route); err != nil {
 		return err
 	}

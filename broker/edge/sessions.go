@@ -16,6 +16,7 @@ import (
 // Bounds of sessions.
 const (
 	sessionIdle  = 60 * time.Second
+	afterExpiry  = 60 * time.Second // for what was in progress when its token expired
 	sweepEvery   = 5 * time.Second
 	enterTime    = 10 * time.Second
 	leavingAtOne = 64 // sessions whose end is being recorded at once
@@ -40,7 +41,7 @@ type session struct {
 	*broker.Session
 	key    key
 	tokens tokens
-	life   context.Context // ends when the principal does, but for expiry
+	life   context.Context // ends when the principal does, or afterExpiry
 	end    context.CancelFunc
 	ready  chan struct{} // closed once err is set, and Session unless err is
 
@@ -137,7 +138,7 @@ func (t *sessions) begin(ctx context.Context, s *session, token secret.Text) {
 		return
 	}
 	s.Session = entered
-	s.life, s.end = entered.Context(context.WithoutCancel(ctx), refusal.Expired)
+	s.live(context.WithoutCancel(ctx), t.now())
 	_, err = broker.Admit(ctx, entered, table, &request{op: opToken})
 	if err == nil {
 		err = t.count(s)
@@ -151,6 +152,21 @@ func (t *sessions) begin(ctx context.Context, s *session, token secret.Text) {
 		t.drop(s, context.Cause(s.life))
 		t.tell(s)
 	})
+}
+
+// live gives s its life, from now on.
+func (s *session) live(ctx context.Context, now time.Time) {
+	life, end := s.Context(ctx, refusal.Expired)
+	ctx, cut := context.WithCancelCause(life)
+	until := s.Scope().Principal().Expires().Add(afterExpiry)
+	late := time.AfterFunc(until.Sub(now), func() {
+		cut(refusal.New(refusal.Expired, "edge: %v after the token", afterExpiry))
+	})
+	s.life, s.end = ctx, func() {
+		late.Stop()
+		cut(context.Canceled)
+		end()
+	}
 }
 
 // A stay is that of one exchange in a session, whose end it is told.

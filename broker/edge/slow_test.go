@@ -396,3 +396,35 @@ func TestAnswers(t *testing.T) {
 type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// TestMistake: a panic of ours is told to the operator, without a word of the
+// request.
+func TestMistake(t *testing.T) {
+	told := &logged{}
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, func(_ context.Context, r *http.Request) (*http.Response, error) { panic("mistake at " + r.RequestURI) },
+			func(c *Config) {
+				c.Log = slog.New(slog.NewTextHandler(told, &slog.HandlerOptions{Level: slog.LevelError}))
+			})
+		w := b.dial(t, local, b.Token(b.A))
+		if resp, _, err := w.try("GET", "app.test", "/of-a-client"); err == nil {
+			t.Errorf("%+v", resp)
+		}
+	})
+	if got := told.String(); !strings.Contains(got, "level=ERROR msg=panic") || !strings.Contains(got, "slow_test.go") || strings.Contains(got, "of-a-client") {
+		t.Errorf("%s", got)
+	}
+	told.buf.Reset()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBubble(t, func(context.Context, *http.Request) (*http.Response, error) { panic(http.ErrAbortHandler) },
+			func(c *Config) {
+				c.Log = slog.New(slog.NewTextHandler(told, &slog.HandlerOptions{Level: slog.LevelError}))
+			})
+		w := b.dial(t, local, b.Token(b.A))
+		w.send(w.head("GET", "app.test", "/") + "\r\n")
+		w.until()
+	})
+	if got := told.String(); got != "" {
+		t.Errorf("%s", got)
+	}
+}

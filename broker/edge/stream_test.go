@@ -293,3 +293,16 @@ func TestClientGone(t *testing.T) {
 		return n == 3
 	})
 }
+
+// TestWebSocketThatWasNone: an upgrade that cannot be handed on is no success.
+func TestWebSocketThatWasNone(t *testing.T) {
+	f := newFixture(t)
+	w := f.dial(t, f.Token(f.A))
+	if _, err := io.WriteString(w, w.head("GET", "app.test", "/ws")+upgrading+"ahead of the answer"); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.ReadResponse(w.in, nil); err == nil {
+		t.Errorf("%+v", resp)
+	}
+	f.outcome(t, opWebSocket, audit.StatusAbandoned)
+}

@@ -29,13 +29,13 @@ func (x *exchange) upgrade(ctx context.Context, resp *http.Response) error {
 		return refusal.New(refusal.Internal, "edge: %w", err)
 	}
 	defer conn.Close() //nolint:errcheck // it is over
+	x.taken()
 	client, err := h1.Upgraded(x.guarded, rw.Reader)
 	if err != nil {
-		x.Log.DebugContext(ctx, "upgrade cut", "remote", x.guest.Addr, "request", x.id, "err", err)
-		return nil
+		return refusal.New(refusal.Malformed, "edge: %w", err)
 	}
 	if _, err := (brisk{client}).Write(x.switching(resp)); err != nil {
-		return nil //nolint:nilerr // the client has gone: the outcome says so
+		return err
 	}
 	x.bind()
 	defer context.AfterFunc(ctx, func() {
@@ -44,6 +44,13 @@ func (x *exchange) upgrade(ctx context.Context, resp *http.Response) error {
 	})()
 	x.pipe(client, app)
 	return nil
+}
+
+// taken says that the connection is no server's to answer on any more.
+func (x *exchange) taken() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.begun = true
 }
 
 // switching returns the head that grants the upgrade.

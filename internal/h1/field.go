@@ -227,6 +227,13 @@ func (f *frame) size(value []byte) fault {
 	return none
 }
 
+// IsAlias reports whether somebody could read the name as that of a field that
+// frames, though it is spelled otherwise.
+func IsAlias(name string) bool {
+	_, exact := known(name)
+	return !exact
+}
+
 // ValidField reports whether a field of this name and value is read as one.
 func ValidField(name, value string) bool {
 	return name != "" && all(name, inToken) && all(value, inValue)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -36,12 +37,17 @@ type guard struct {
 	state   state
 	frame   frame
 	lines   int    // of the head
+	late    bool   // the head has a deadline of its own
 	asked   bool   // the last request asks for an upgrade
 	left    int64  // of the body, or of the chunk
 	total   int64  // of the chunks so far
 	note    string // the request in place of the refused one, as far as it is not passed on
 	err     error  // after that
 	refused atomic.Bool
+
+	mu     sync.Mutex // guards what follows: a server may set a deadline beside a Read
+	until  time.Time  // the server's, for a Read
+	headBy time.Time  // the whole head; zero: none has begun
 }
 
 // Guard returns c for a net/http server: it reads only requests that can be
@@ -185,6 +191,10 @@ func (g *guard) endHead() fault {
 	case f.length > g.limits.Body:
 		return bodyTooLarge
 	}
+	if g.late {
+		g.late = false
+		g.setHead(time.Time{}) //nolint:errcheck // a connection that is gone says so in the next Read
+	}
 	g.pass = g.seen + 2
 	g.seen, g.lines, g.total = 0, 0, 0
 	g.asked = f.upgrade
@@ -298,10 +308,49 @@ func (g *guard) refuse(bad fault) {
 	g.refused.Store(true)
 }
 
-// fill reads more, behind what is in the buffer.
+// SetReadDeadline implements [net.Conn]: the deadline of a head holds if it is
+// sooner.
+func (g *guard) SetReadDeadline(t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.until = t
+	return g.setSooner()
+}
+
+// SetDeadline implements [net.Conn].
+func (g *guard) SetDeadline(t time.Time) error {
+	return errors.Join(g.SetReadDeadline(t), g.SetWriteDeadline(t))
+}
+
+// setHead sets the deadline of a head; zero: there is none.
+func (g *guard) setHead(t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.headBy = t
+	return g.setSooner()
+}
+
+// setSooner sets the sooner of both deadlines, for who holds the mutex.
+func (g *guard) setSooner() error {
+	t := g.until
+	if t.IsZero() || !g.headBy.IsZero() && g.headBy.Before(t) {
+		t = g.headBy
+	}
+	return g.Conn.SetReadDeadline(t)
+}
+
+// fill reads more, behind what is in the buffer. A head of which there is a
+// part has its time from then on: the server, which sees whole heads only,
+// takes its client for idle.
 func (g *guard) fill() error {
 	if g.r == g.w {
 		g.r, g.w = 0, 0
+	}
+	if g.state == inHead && g.r < g.w && !g.late {
+		g.late = true
+		if err := g.setHead(time.Now().Add(g.limits.Time)); err != nil {
+			return err
+		}
 	}
 	switch {
 	case g.w < len(g.buf):

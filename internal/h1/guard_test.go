@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/isocore/isocore/refusal"
 )
 
 // limits are those of the tests: small enough to be gone over.
-var limits = Limits{Head: 1024, Fields: 8, Body: 1000, Chunk: 500}
+var limits = Limits{Head: 1024, Time: time.Second, Fields: 8, Body: 1000, Chunk: 500}
 
 // A stream is a connection that a client has written to and closed.
 type stream struct {
@@ -24,6 +26,9 @@ type stream struct {
 }
 
 func (s stream) Read(p []byte) (int, error) { return s.Reader.Read(p) }
+
+// SetReadDeadline implements [net.Conn].
+func (stream) SetReadDeadline(time.Time) error { return nil }
 
 // A dribble gives one byte a time.
 type dribble struct{ io.Reader }
@@ -326,7 +331,7 @@ func BenchmarkGuard(b *testing.B) {
 	b.SetBytes(int64(len(one)))
 	b.ReportAllocs()
 	in := &repeat{one: one}
-	g := Guard(stream{Reader: in}, Limits{Head: 64 << 10, Fields: 64, Body: 1 << 20, Chunk: 1 << 20})
+	g := Guard(stream{Reader: in}, Limits{Head: 64 << 10, Time: time.Second, Fields: 64, Body: 1 << 20, Chunk: 1 << 20})
 	p := make([]byte, 4096)
 	for b.Loop() {
 		if n, err := g.Read(p); err != nil || n != len(one) {
@@ -350,4 +355,54 @@ func TestAllValue(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A timed connection has one part a Read, and keeps its deadline.
+type timed struct {
+	net.Conn
+	parts []string
+	until []time.Time // at each Read
+	now   time.Time
+}
+
+func (c *timed) Read(p []byte) (int, error) {
+	c.until = append(c.until, c.now)
+	if len(c.parts) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, c.parts[0])
+	c.parts = c.parts[1:]
+	return n, nil
+}
+
+func (c *timed) SetReadDeadline(t time.Time) error { c.now = t; return nil }
+
+// TestHeadTime: from its first byte a head has its time, unless the server
+// gives it less; what is not a head has the server's.
+func TestHeadTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		late, soon := begin.Add(time.Hour), begin.Add(time.Millisecond)
+		ofHead := begin.Add(limits.Time)
+		for name, c := range map[string]struct {
+			server time.Time
+			parts  []string
+			want   []time.Time
+		}{
+			"whole":       {late, []string{get, get}, []time.Time{late, late, late}},
+			"in parts":    {late, []string{get[:1], get[1:5], get[5:], get}, []time.Time{late, ofHead, ofHead, late, late}},
+			"the second":  {late, []string{get + get[:1], get[1:]}, []time.Time{late, ofHead, late}},
+			"none by it":  {time.Time{}, []string{get[:1], get[1:]}, []time.Time{{}, ofHead, {}}},
+			"less by it":  {soon, []string{get[:1], get[1:]}, []time.Time{soon, soon, soon}},
+			"with a body": {late, []string{"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx", "x", get}, []time.Time{late, late, late, late}},
+		} {
+			conn := &timed{parts: c.parts}
+			g := Guard(conn, limits)
+			g.SetReadDeadline(c.server) //nolint:errcheck // it is a test's
+			io.Copy(io.Discard, g)      //nolint:errcheck // how it ends is no question here
+			if !slices.Equal(conn.until, c.want) {
+				t.Errorf("%s: %v, want %v", name, conn.until, c.want)
+			}
+		}
+	})
 }

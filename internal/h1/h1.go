@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/isocore/isocore/refusal"
 )
@@ -19,10 +20,11 @@ import (
 // Limits bound what a [Guard] lets through. Every field is required: a zero
 // permits nothing.
 type Limits struct {
-	Head   int   // bytes from the request line to the empty line
-	Fields int   // header fields of one request
-	Body   int64 // bytes of one body
-	Chunk  int64 // bytes of one chunk of it
+	Head   int           // bytes from the request line to the empty line
+	Time   time.Duration // from its first byte to its last
+	Fields int           // header fields of one request
+	Body   int64         // bytes of one body
+	Chunk  int64         // bytes of one chunk of it
 }
 
 // A fault is what is wrong with a message.
