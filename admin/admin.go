@@ -272,6 +272,7 @@ type Route struct {
 	Name     string   `json:"name"`
 	Host     string   `json:"host"`
 	Path     string   `json:"path"`
+	Partner  string   `json:"partner,omitempty"` // the one it serves; "": all
 	Upstream string   `json:"upstream"`
 	Reach    []string `json:"reach"`
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/isocore/isocore/audit"
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/identity/preset"
+	"github.com/isocore/isocore/identity/published"
 	"github.com/isocore/isocore/refusal"
 	"github.com/isocore/isocore/registry"
 	"github.com/isocore/isocore/secret"
@@ -133,6 +134,9 @@ func (a *API) addIssuer(r *request) (any, error) {
 	if err == nil {
 		err = g.Check()
 	}
+	if err == nil {
+		err = sound(g)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +155,27 @@ func (a *API) addIssuer(r *request) (any, error) {
 		return nil, err
 	}
 	return showIssuer(g), nil
+}
+
+// mutable are claims that a person, or an administrator of a directory that is
+// not the application's, may change to what somebody else was called before.
+var mutable = []string{"email", "mail", "upn", "preferred_username", "unique_name", "username", "nickname", "name", "phone_number"}
+
+// sound reports what would make g a provider whose keys cannot be fetched, or
+// whose people are taken for each other.
+func sound(g registry.Registration) error {
+	if g.JWKSURI != "" {
+		s := published.Source{Issuer: g.URL, URI: g.JWKSURI, CA: g.CA, Private: g.Private}
+		if err := s.Check(); err != nil {
+			return refusal.New(refusal.Malformed, "admin: keys could not be fetched from %.100q: %w", g.JWKSURI, err)
+		}
+	}
+	claim := strings.NewReplacer("~1", "/", "~0", "~").Replace(strings.ToLower(g.SubjectAt))
+	claim = claim[strings.LastIndexByte(claim, '/')+1:]
+	if slices.Contains(mutable, claim) {
+		return refusal.New(refusal.Malformed, "admin: what %.100q holds changes hands, and whoever has it next would be taken for the one before: use /sub, or /oid of Entra", g.SubjectAt)
+	}
+	return nil
 }
 
 // registration returns what n describes, with what its preset knows.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/net/netutil"
 
@@ -28,6 +29,11 @@ type Public struct {
 	Hosts  []string     // names it is called by, beside localhost and addresses
 	TLS    *tls.Config  // nil: plain
 	Log    *slog.Logger
+
+	// Arrive lets connections of an address in, each network to its share of
+	// the places; release may be called again. Nil: the first to come have all
+	// the places there are.
+	Arrive func(netip.Addr) (release func(), err error)
 }
 
 // The documents anybody may read, by their path. Whatever else answers without
@@ -69,9 +75,14 @@ func (p Public) metadata(r *http.Request) ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// maxPublic bounds the connections of those who ask, all of whom are
-// strangers: the rest waits in the kernel, and costs no descriptor.
-const maxPublic = 256
+const (
+	// maxPublic bounds the connections of those who ask, all of whom are
+	// strangers, where nothing else does: the rest waits in the kernel.
+	maxPublic = 256
+
+	publicHead = time.Second // for a handshake, and for a head: idle strangers keep no place
+	publicBody = 5 * time.Second
+)
 
 // mux returns all that answers.
 func (p Public) mux() *http.ServeMux {
@@ -94,7 +105,7 @@ func (p Public) mux() *http.ServeMux {
 		p.say(w, "application/json", doc)
 	})
 	if p.Token != nil {
-		mux.Handle("POST "+TokenPath, p.Token)
+		mux.Handle("POST "+TokenPath, &share{next: p.Token})
 	}
 	return mux
 }
@@ -104,9 +115,9 @@ func (p Public) mux() *http.ServeMux {
 func (p Public) Serve(ctx context.Context, ln net.Listener) error {
 	s := &http.Server{
 		Handler:           p.hosts(ln.Addr(), p.mux()),
-		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       headerTime,
-		WriteTimeout:      headerTime,
+		ReadHeaderTimeout: publicHead,
+		ReadTimeout:       publicBody,
+		WriteTimeout:      publicBody,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(p.Log.Handler(), slog.LevelDebug),
 
@@ -115,7 +126,7 @@ func (p Public) Serve(ctx context.Context, ln net.Listener) error {
 	s.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { s.Close() }) //nolint:errcheck // it is being closed
 	defer stop()
-	ln = netutil.LimitListener(ln, maxPublic)
+	ln = p.bounded(ln)
 	if p.TLS != nil {
 		ln = tls.NewListener(ln, p.TLS)
 	}
@@ -124,6 +135,14 @@ func (p Public) Serve(ctx context.Context, ln net.Listener) error {
 		return nil
 	}
 	return err
+}
+
+// bounded returns ln with the bound of its connections.
+func (p Public) bounded(ln net.Listener) net.Listener {
+	if p.Arrive == nil {
+		return netutil.LimitListener(ln, maxPublic)
+	}
+	return arrivals{ln, p.Arrive}
 }
 
 func (p Public) say(w http.ResponseWriter, kind string, body []byte) {

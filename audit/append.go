@@ -156,6 +156,14 @@ func (l *Log) parameters(key [32]byte, r Record) (Record, error) {
 
 var errClosed = errors.New("audit: closed")
 
+// Ready returns why a record would be refused now, or nil. Unlike that of
+// [Log.Err] its answer may change: the disk may have room again.
+func (l *Log) Ready() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refuses(0)
+}
+
 // refuses returns why n records cannot be taken whatever their size, or nil.
 // The caller holds l.mu.
 func (l *Log) refuses(n int) error {

@@ -54,6 +54,7 @@ const (
 	ClassToken           = trail.ClassToken
 	ClassKey             = trail.ClassKey
 	ClassIssuer          = trail.ClassIssuer
+	ClassConfig          = trail.ClassConfig
 	ClassBoot            = trail.ClassBoot
 	ClassShutdown        = trail.ClassShutdown
 	ClassGap             = trail.ClassGap

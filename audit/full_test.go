@@ -81,8 +81,8 @@ func TestTooLittleSpace(t *testing.T) {
 	if _, err := l.Append(statement(id(2), "x")); refusal.Of(err) != refusal.Unrecorded || !strings.Contains(err.Error(), "disk is full") {
 		t.Fatal(err)
 	}
-	if l.Err() != nil {
-		t.Fatal(l.Err())
+	if l.Err() != nil || refusal.Of(l.Ready()) != refusal.Unrecorded {
+		t.Fatal(l.Err(), l.Ready())
 	}
 	if err := os.Remove(filepath.Join(dir, "ballast")); err != nil {
 		t.Fatal(err)
@@ -100,6 +100,9 @@ func TestTooLittleSpace(t *testing.T) {
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
+	}
+	if err := l.Ready(); err != nil {
+		t.Errorf("there is room again: %v", err)
 	}
 	receipt, err := l.Append(statement(id(1), "again"))
 	if err != nil {

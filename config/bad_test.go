@@ -121,7 +121,7 @@ var bad = map[string]struct {
 	"long socket": {head + "admin: {socket: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa}\n" + store, []string{
 		"c.yaml:3:9: admin.socket: /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa has 105 bytes; a socket may have 100 (use a shorter directory)",
 	}},
-	"edge": {head + "brokers:\n  edge:\n    listen: 127.0.0.1:7900\n    routes:\n      a: {host: App.test, upstream: 127.0.0.1:1, reach: [pg:read]}\n      b: {host: app.test, path: /x/../y, upstream: \"http://10.0.0.1:80\", reach: []}\n      c: {host: \"{tenant}.{tenant}.test\", path: \"/t/{tenant}\", upstream: \"http://127.0.0.1:1/x\", reach: [PG]}\n      d: {host: app.test, upstream: \"https://127.0.0.1:1\", reach: [a], transport: fast, reuse: 1m, body: 1}\n      e_f: {host: app.test, upstream: \"http://127.0.0.1:1\", reach: [a], ca_file: tls.key}\n      g: {host: g.test, upstream: \"http://127.0.0.1:1\", reach: [pg: read]}\n", []string{
+	"edge": {head + "brokers:\n  edge:\n    listen: 127.0.0.1:7900\n    routes:\n      a: {host: App.test, upstream: 127.0.0.1:1, reach: [pg:read]}\n      b: {host: app.test, path: /x/../y, upstream: \"http://10.0.0.1:80\", reach: []}\n      c: {host: \"{tenant}.{tenant}.test\", path: \"/t/{tenant}\", upstream: \"http://127.0.0.1:1/x\", reach: [PG]}\n      d: {host: app.test, upstream: \"https://127.0.0.1:1\", reach: [http], transport: fast, reuse: 1m, body: 1}\n      e_f: {host: app.test, upstream: \"http://127.0.0.1:1\", reach: [http], ca_file: tls.key}\n      g: {host: g.test, upstream: \"http://127.0.0.1:1\", reach: [pg: read]}\n", []string{
 		"c.yaml:5:5: brokers.edge.listen: is the address of admin.listen",
 		`c.yaml:7:11: brokers.edge.routes.a.host: "App.test" is not a lower-case DNS name (write app.example.org, or {tenant}.example.org)`,
 		`c.yaml:7:27: brokers.edge.routes.a.upstream: "127.0.0.1:1" is neither http://host:port nor https://host:port (write http://127.0.0.1:7081)`,
@@ -129,17 +129,43 @@ var bad = map[string]struct {
 		"c.yaml:8:42: brokers.edge.routes.b.upstream: http://10.0.0.1:80 is another machine, and there is no TLS (write https://)",
 		"c.yaml:8:74: brokers.edge.routes.b.reach: is empty: the Txn-Token would open nothing (write [pg:read])",
 		`c.yaml:9:11: brokers.edge.routes.c.host: "{tenant}.{tenant}.test" is not a lower-case DNS name (write app.example.org, or {tenant}.example.org)`,
+		"c.yaml:9:43: brokers.edge.routes.c.path: names a tenant and no partner: tenants of two partners may have one name (add partner: home, or {partner} beside {tenant})",
 		`c.yaml:9:64: brokers.edge.routes.c.upstream: "http://127.0.0.1:1/x" is neither http://host:port nor https://host:port (write http://127.0.0.1:7081)`,
-		`c.yaml:9:98: brokers.edge.routes.c.reach: "PG" is not a reach (write pg:read)`,
-		"c.yaml:10:72: brokers.edge.routes.d.transport: \"fast\" is not one of stock, direct",
-		"c.yaml:10:89: brokers.edge.routes.d.reuse: 1m is not between 0s and 10s",
-		`c.yaml:10:100: brokers.edge.routes.d.body: "1" is not a number of bytes (write 16MiB)`,
+		`c.yaml:9:98: brokers.edge.routes.c.reach: "PG" is not a reach (write pg:read, pg:write, http)`,
+		"c.yaml:10:75: brokers.edge.routes.d.transport: \"fast\" is not one of stock, direct",
+		"c.yaml:10:92: brokers.edge.routes.d.reuse: 1m is not between 0s and 10s",
+		`c.yaml:10:103: brokers.edge.routes.d.body: "1" is not a number of bytes (write 16MiB)`,
 		"c.yaml:11:7: brokers.edge.routes.e_f: is not a name of lower-case letters, digits and hyphens, up to 40",
 		"c.yaml:12:65: brokers.edge.routes.g.reach: holds something that is not plain text",
 	}},
-	"exchange without a door": {head + "admin: {listen: off}\nbrokers: {edge: {routes: {a: {host: a.test, upstream: \"http://127.0.0.1:1\", reach: [a]}, b: {host: a.test, upstream: \"http://127.0.0.1:2\", reach: [a]}}}, exchange: {hosts: [A]}}\n", []string{
-		"c.yaml:4:90: brokers.edge.routes.b: has the host and path of a",
-		"c.yaml:4:155: brokers.exchange: is there, and admin.listen, where it answers, is off (give admin.listen an address)",
+	"routes": {head + "admin: {listen: \"127.0.0.1:7900\"}\nbrokers:\n  edge:\n    listen: 127.0.0.1:7080\n    routes:\n" +
+		"      a: {host: \"{tenant}.a.test\", upstream: \"http://127.0.0.1:7080\", reach: [pg:reed]}\n" +
+		"      b: {host: b.test, path: \"/t/{tenant}\", upstream: \"http://localhost:7900\", reach: [http], reuse: 10s, token_life: 10s}\n" +
+		"      c: {host: \"{tenant}.c.test\", partner: Home, upstream: \"http://127.0.0.1:7432\", reach: [http], token_life: 1500ms}\n" +
+		"      d: {host: d.test, path: /.well-known/isocore, upstream: \"http://127.0.0.1:1\", reach: [http], strip: [x-user*, X-Role]}\n" +
+		"      e: {host: e.test, path: /.well-known/isocore/mirror, upstream: \"http://127.0.0.1:1\", reach: [http], strip: [\"*\"]}\n" +
+		"      f: {host: \"{tenant}.f.test\", partner: home, path: /.well-known/isocores, upstream: \"http://127.0.0.1:1\", reach: [http], reuse: 1s, token_life: 2s, strip: [x-*, remote-user]}\n" +
+		"      g: {host: \"{tenant}.{partner}.g.test\", upstream: \"http://127.0.0.2:7080\", reach: [http]}\n" +
+		"      h: {host: \"{partner}.h.test\", path: \"/{tenant}\", upstream: \"http://127.0.0.1:1\", reach: [http]}\n" +
+		"      i: {host: \"{partner}.i.test\", upstream: \"http://127.0.0.1:1\", reach: [http]}\n" +
+		"  postgres:\n    listen: 0.0.0.0:7432\n    tls: {cert_file: tls.crt, key_file: tls.key}\n    store: {address: a/b, login_file: keys/isocore_login.password, keeper_file: keys/isocore_keeper.password}\n    databases: {app: {schemas: [app]}}\n", []string{
+		`c.yaml:8:11: brokers.edge.routes.a.host: names a tenant and no partner: tenants of two partners may have one name (add partner: home, or {partner} beside {tenant})`,
+		`c.yaml:8:36: brokers.edge.routes.a.upstream: http://127.0.0.1:7080 is brokers.edge.listen, where this node answers itself (write where the application answers)`,
+		`c.yaml:8:71: brokers.edge.routes.a.reach: "pg:reed" is not a reach (did you mean pg:read?)`,
+		`c.yaml:9:25: brokers.edge.routes.b.path: names a tenant and no partner: tenants of two partners may have one name (add partner: home, or {partner} beside {tenant})`,
+		`c.yaml:9:46: brokers.edge.routes.b.upstream: http://localhost:7900 is admin.listen, where this node answers itself (write where the application answers)`,
+		`c.yaml:9:96: brokers.edge.routes.b.reuse: 10s is not less than the 10s that the Txn-Token lives`,
+		`c.yaml:10:36: brokers.edge.routes.c.partner: "Home" is not the name of a partner (write home)`,
+		`c.yaml:10:51: brokers.edge.routes.c.upstream: http://127.0.0.1:7432 is brokers.postgres.listen, where this node answers itself (write where the application answers)`,
+		`c.yaml:10:101: brokers.edge.routes.c.token_life: 1.5s is not whole seconds`,
+		`c.yaml:11:25: brokers.edge.routes.d.path: "/.well-known/isocore" is the edge's own: the application would not be asked`,
+		`c.yaml:11:100: brokers.edge.routes.d.strip: "X-Role" is not a header in lower case (write x-user, or x-user* for whatever begins so)`,
+		`c.yaml:12:25: brokers.edge.routes.e.path: "/.well-known/isocore/mirror" is the edge's own: the application would not be asked`,
+		`c.yaml:12:107: brokers.edge.routes.e.strip: "*" is not a header in lower case (write x-user, or x-user* for whatever begins so)`,
+	}},
+	"exchange without a door": {head + "admin: {listen: off}\nbrokers: {edge: {routes: {a: {host: a.test, upstream: \"http://127.0.0.1:1\", reach: [http]}, b: {host: a.test, upstream: \"http://127.0.0.1:2\", reach: [http]}}}, exchange: {hosts: [A]}}\n", []string{
+		"c.yaml:4:93: brokers.edge.routes.b: has the host and path of a",
+		"c.yaml:4:161: brokers.exchange: is there, and admin.listen, where it answers, is off (give admin.listen an address)",
 	}},
 	"control characters": {head + "keys: {dir: \"a\\u0000b\"}\n" + store, []string{"c.yaml:3:8: keys.dir: has to be printable text of at most 4096 bytes on one line"}},
 	"a block":            {head + "keys:\n  dir: |\n    keys\n" + store, []string{"c.yaml:4:3: keys.dir: has to be text, not a block of text"}},

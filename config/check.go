@@ -81,7 +81,7 @@ func (d *decoder) check(c *Config) {
 		d.apart("brokers.postgres.listen", c.Brokers.Postgres.Listen, "admin.listen", c.Admin.Listen)
 	}
 	if c.Brokers.Edge != nil {
-		d.edge("brokers.edge", c.Brokers.Edge)
+		d.edge("brokers.edge", c)
 		d.apart("brokers.edge.listen", c.Brokers.Edge.Listen, "admin.listen", c.Admin.Listen)
 	}
 	if c.Brokers.Edge != nil && c.Brokers.Postgres != nil {
@@ -98,61 +98,6 @@ func (d *decoder) check(c *Config) {
 // apart reports two doors at one address.
 func (d *decoder) apart(path string, l Listen, other string, at Listen) {
 	d.want(l.Off() || l != at || l.Port() == 0, path, "is the address of "+other, "")
-}
-
-func (d *decoder) edge(path string, e *Edge) {
-	d.want(!e.Listen.Off(), path+".listen", "is off, and the edge would not be reached", "leave out the section brokers.edge")
-	d.door(path, e.Listen, e.TLS)
-	places := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(e.Routes)) {
-		r, at := e.Routes[name], path+".routes."+name
-		d.want(len(name) <= 40 && domain(name), at, "is not a name of lower-case letters, digits and hyphens, up to 40", "")
-		d.want(pattern(r.Host, ".", domain), at+".host", fmt.Sprintf("%q is not a lower-case DNS name", r.Host), "write app.example.org, or {tenant}.example.org")
-		d.want(r.Path == "/" || strings.HasPrefix(r.Path, "/") && pattern(r.Path[1:], "/", segments), at+".path",
-			fmt.Sprintf("%q is not a plain path", r.Path), "write /, /notes or /t/{tenant}")
-		d.want(len(r.Reach) > 0, at+".reach", "is empty: the Txn-Token would open nothing", "write [pg:read]")
-		for _, w := range r.Reach {
-			d.want(len(w) <= 40 && plainWord(w, ":_-"), at+".reach", fmt.Sprintf("%q is not a reach", w), "write pg:read")
-		}
-		d.want(r.Upstream.TLS || r.Upstream.Local(), at+".upstream", r.Upstream.String()+" is another machine, and there is no TLS", "write https://")
-		d.want(r.CA.Path == "" || r.Upstream.TLS, at+".ca_file", "is there, and the upstream has no TLS", "leave it out")
-		d.want(r.CA.Path == "" || x509.NewCertPool().AppendCertsFromPEM(r.CA.Data), at+".ca_file", "holds no certificate in PEM", "")
-		place := r.Host + " " + r.Path
-		d.want(places[place] == "", at, "has the host and path of "+places[place], "")
-		places[place] = name
-	}
-}
-
-// pattern reports whether s is fine once {tenant} and {partner}, each whole
-// between two separators and there once at most, are names.
-func pattern(s, separator string, fine func(string) bool) bool {
-	parts := strings.Split(s, separator)
-	seen := map[string]bool{}
-	for i, p := range parts {
-		if p != "{tenant}" && p != "{partner}" {
-			continue
-		}
-		if seen[p] {
-			return false
-		}
-		seen[p], parts[i] = true, "name"
-	}
-	return fine(strings.Join(parts, separator))
-}
-
-// segments reports whether a path's segments are all plain words.
-func segments(path string) bool {
-	for s := range strings.SplitSeq(strings.TrimSuffix(path, "/"), "/") {
-		if s == "." || s == ".." || !plainWord(s, "-_.ABCDEFGHIJKLMNOPQRSTUVWXYZ") {
-			return false
-		}
-	}
-	return len(path) < 200
-}
-
-// plainWord reports whether s is of a-z, 0-9 and more.
-func plainWord(s, more string) bool {
-	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789"+more) == ""
 }
 
 func (d *decoder) postgres(path string, p *Postgres) {

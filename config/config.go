@@ -127,12 +127,16 @@ type Route struct {
 	Host string `yaml:"host" need:"true"`
 	// What the path begins with; {tenant} or {partner} may stand for a whole segment, and has to be the caller's own.
 	Path string `yaml:"path" default:"/"`
+	// The one partner whose tenants it serves, for others nothing is there; needed with {tenant} and no {partner}, for names are each partner's own.
+	Partner string `yaml:"partner"`
 	// Where the application answers: http://host:port or https://host:port.
 	Upstream Upstream `yaml:"upstream" need:"true"`
 	// Certificates by which an https application is verified; without it, those of the system.
 	CA File `yaml:"ca_file"`
 	// What the Txn-Token passes on of what its person reaches.
 	Reach []string `yaml:"reach" need:"true"`
+	// Headers of clients that do not arrive, beside those that never do: in lower case with hyphens; an asterisk at the end stands for anything.
+	Strip []string `yaml:"strip"`
 	// How the application is reached: by the standard library's transport, or directly on our own path.
 	Transport string `yaml:"transport" default:"stock" enum:"stock,direct"`
 	// For how long one Txn-Token serves the requests of one token; 0s: one each.

@@ -89,7 +89,7 @@ const pause = 10 * time.Second
 const edgeSection = `  edge:
     listen: 127.0.0.1:0
     tls: {cert_file: tls.crt, key_file: tls.key}
-    routes: {app: {host: "{tenant}.app.test", path: /, upstream: %q, reach: [http]}}
+    routes: {app: {host: "{tenant}.app.test", partner: home, path: /, upstream: %q, reach: [http]}}
 `
 
 func newScene(t *testing.T) *scene {

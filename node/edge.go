@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/isocore/isocore/forward"
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/identity/published"
+	"github.com/isocore/isocore/tenant"
 )
 
 // edgeSessions bounds the tokens the edge remembers as sessions.
@@ -92,51 +94,77 @@ func (n *Node) addEdge() error {
 	if err != nil {
 		return err
 	}
-	routes, err := routes(n.config.Brokers.Edge)
-	if err != nil {
+	if n.reached, err = reach(n.config.Brokers.Edge, nil); err != nil {
 		return err
 	}
+	n.opened(func(context.Context) error {
+		for _, r := range n.reached {
+			r.route.Upstream.Close()
+		}
+		for _, up := range n.retired {
+			up.Close()
+		}
+		return nil
+	})
 	n.edge, err = edge.New(edge.Config{
-		TLS: shown, Routes: routes, Minter: n.minter, Paths: n.registry.TenantPath, Sessions: edgeSessions,
+		TLS: shown, Routes: routesOf(n.reached), Minter: n.minter, Paths: n.registry.TenantPath, Sessions: edgeSessions,
 		Door: accept.Door{Limiter: n.limiter, Log: n.log, Grace: DrainTime}, Log: n.log, Now: time.Now,
 	})
 	if err != nil {
 		return err
 	}
 	n.doors = append(n.doors, door{name: edge.Name, broker: n.edge, ln: n.listen[edge.Name]})
-	n.reached = routes
-	n.opened(func(context.Context) error {
-		closeUpstreams(n.reached)
-		return nil
-	})
 	return nil
 }
 
-// closeUpstreams closes the ways to applications that nobody takes any more.
-func closeUpstreams(routes []edge.Route) {
-	for _, r := range routes {
-		r.Upstream.Close()
-	}
+// reached is an application with the way to it.
+type reached struct {
+	config config.Route
+	route  edge.Route
 }
 
-// routes returns the applications of e, or everything that is wrong with them.
-func routes(e *config.Edge) ([]edge.Route, error) {
-	var all []edge.Route
+// reach returns the applications of e by name, or everything that is wrong
+// with them. A route that was there before as it is now keeps its way.
+func reach(e *config.Edge, before map[string]reached) (map[string]reached, error) {
+	all := map[string]reached{}
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(e.Routes)) {
 		r := e.Routes[name]
+		if was, ok := before[name]; ok && reflect.DeepEqual(was.config, r) {
+			all[name] = was
+			continue
+		}
 		up, err := upstream(r)
-		reach, rerr := identity.ParseReach(strings.Join(r.Reach, " "))
+		words, rerr := identity.ParseReach(strings.Join(r.Reach, " "))
 		if err := errors.Join(err, rerr); err != nil {
 			errs = append(errs, fmt.Errorf("node: route %s: %w", name, err))
 			continue
 		}
-		all = append(all, edge.Route{
-			Name: name, Host: r.Host, Path: r.Path, Upstream: up, Reach: reach,
+		all[name] = reached{r, edge.Route{
+			Name: name, Host: r.Host, Path: r.Path, Upstream: up, Reach: words, Partner: tenant.Name(r.Partner), Strip: r.Strip,
 			Reuse: r.Reuse.Std(), TTL: r.TokenLife.Std(), MaxBody: int64(r.Body),
-		})
+		}}
 	}
 	return all, errors.Join(errs...)
+}
+
+func routesOf(all map[string]reached) []edge.Route {
+	var routes []edge.Route
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		routes = append(routes, all[name].route)
+	}
+	return routes
+}
+
+// without returns the ways of some that others do not have.
+func without(some, others map[string]reached) (ups []forward.Upstream, names []string) {
+	for _, name := range slices.Sorted(maps.Keys(some)) {
+		if o, ok := others[name]; ok && o.route.Upstream == some[name].route.Upstream {
+			continue
+		}
+		ups, names = append(ups, some[name].route.Upstream), append(names, name)
+	}
+	return ups, names
 }
 
 // upstream returns the way to an application.
@@ -179,7 +207,7 @@ func (n *Node) openPublic(jwks []byte) (*admin.Public, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &admin.Public{Issuer: n.minter.Issuer(), JWKS: jwks, Ready: n.Ready, TLS: shown, Log: n.log}
+	p := &admin.Public{Issuer: n.minter.Issuer(), JWKS: jwks, Ready: n.Ready, TLS: shown, Arrive: n.limiter.Arrive, Log: n.log}
 	if n.exchange != nil {
 		p.Token, p.Hosts = n.exchange.Handler(n.gate), n.config.Brokers.Exchange.Hosts
 	}
@@ -195,7 +223,7 @@ func (n *Node) Routes() []admin.Route {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Routes)) {
 		r := e.Routes[name]
-		all = append(all, admin.Route{Name: name, Host: r.Host, Path: r.Path, Upstream: r.Upstream.String(), Reach: r.Reach})
+		all = append(all, admin.Route{Name: name, Host: r.Host, Path: r.Path, Upstream: r.Upstream.String(), Reach: r.Reach, Partner: r.Partner})
 	}
 	return all
 }

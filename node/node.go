@@ -26,6 +26,7 @@ import (
 	"github.com/isocore/isocore/broker/exchange"
 	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/config"
+	"github.com/isocore/isocore/forward"
 	"github.com/isocore/isocore/identity"
 	"github.com/isocore/isocore/identity/published"
 	"github.com/isocore/isocore/keyring"
@@ -56,7 +57,8 @@ type Node struct {
 	edge     *edge.Broker                // nil: it has no section
 	exchange *exchange.Exchange          // nil: it has no section
 	routes   atomic.Pointer[config.Edge] // as the last reload left them
-	reached  []edge.Route                // the same, with the ways there; Reload's, and Close's
+	reached  map[string]reached          // the same, with the ways there; Reload's, and Close's
+	retired  []forward.Upstream          // the ways that no route takes any more
 	listen   map[string]net.Listener
 	close    []func(context.Context) error // in the order in which things were opened
 }
@@ -274,7 +276,7 @@ func (n *Node) Policy() string { return n.policy.String() }
 
 // Ready returns nil while the node can answer clients.
 func (n *Node) Ready() error {
-	return errors.Join(n.registry.Reachable(), n.trail.Err())
+	return errors.Join(n.registry.Reachable(), n.trail.Ready())
 }
 
 // Serve answers clients and the operator until ctx is done, then drains. It
@@ -331,17 +333,34 @@ func (n *Node) Serve(ctx context.Context, ready func()) error {
 	return errors.Join(errs...)
 }
 
-// watch waits for the end, and says so if the trail fails before: nothing is
-// answered any more then, and the operator may still look.
+// watch waits for the end. It says so if the trail fails before, for nothing is
+// answered any more then, and whenever the node stops being ready or is again.
 func (n *Node) watch(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-n.trail.Failed():
-		n.log.ErrorContext(ctx, "the audit trail has failed: every operation is refused until the node is started again", "err", n.trail.Err())
-		<-ctx.Done()
+	failed, tick, was := n.trail.Failed(), time.NewTicker(watchEvery), error(nil)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			n.log.InfoContext(ctx, "draining", "grace", DrainTime)
+			return
+		case <-failed:
+			failed = nil
+			n.log.ErrorContext(ctx, "the audit trail has failed: every operation is refused until the node is started again", "err", n.trail.Err())
+		case <-tick.C:
+		}
+		is := n.Ready()
+		switch {
+		case is != nil && was == nil:
+			n.log.ErrorContext(ctx, "not ready: clients are refused", "err", is)
+		case is == nil && was != nil:
+			n.log.InfoContext(ctx, "ready again")
+		}
+		was = is
 	}
-	n.log.InfoContext(ctx, "draining", "grace", DrainTime)
 }
+
+// watchEvery is how often a node asks itself whether it is ready.
+const watchEvery = time.Second
 
 // api returns the operator's door.
 func (n *Node) api() *admin.API {

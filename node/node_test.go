@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -165,6 +166,8 @@ func parse(t *testing.T, rate, statement, listen, queue string) *config.Config {
 	return c
 }
 
+var errFull = errors.New("the trail is full")
+
 // A reload takes over limits; of anything else that changed it says what, and
 // takes over nothing.
 func TestReload(t *testing.T) {
@@ -174,15 +177,23 @@ func TestReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	n := &Node{config: now, limiter: l}
+	var recorded [][]string
+	record := func(_ context.Context, _ *config.Config, routes []string) error {
+		recorded = append(recorded, routes)
+		return nil
+	}
 	next := *now
 	next.Limits.Default.Rate.N = 7
 	next.Admin.Listen = config.Listen{} // as chosen at the start
-	if err := n.Reload(&next); err != nil {
-		t.Error(err)
+	if err := n.reload(t.Context(), &next, record); err != nil || len(recorded) != 1 {
+		t.Errorf("%v, %d records", err, len(recorded))
+	}
+	if err := n.reload(t.Context(), &next, func(context.Context, *config.Config, []string) error { return errFull }); !errors.Is(err, errFull) {
+		t.Errorf("not recorded: %v", err)
 	}
 	next.Audit.Queue = 7
 	next.Limits.Default.Statement = 1
-	err = n.Reload(&next)
+	err = n.reload(t.Context(), &next, record)
 	if err == nil || !strings.Contains(err.Error(), `"queue: 100" is "queue: 7" now`) || !strings.Contains(err.Error(), "statement") || strings.Contains(err.Error(), "rate") {
 		t.Error(err)
 	}

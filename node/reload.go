@@ -2,24 +2,79 @@ package node
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
+	"github.com/isocore/isocore/audit"
 	"github.com/isocore/isocore/broker/edge"
 	"github.com/isocore/isocore/broker/postgres"
 	"github.com/isocore/isocore/config"
 	"github.com/isocore/isocore/limit"
 )
 
-// Reload takes over what c says of certificates, of limits and of routes. If
-// anything else in it is not what the node runs with, or anything is wrong
-// with it, nothing is taken over.
-func (n *Node) Reload(c *config.Config) error {
+// Reload takes over what the configuration, read by load, says of certificates,
+// of limits and of routes, and records that. If anything else in it is not what
+// the node runs with, or anything is wrong with it, nothing is taken over. One
+// Reload runs at a time.
+func (n *Node) Reload(ctx context.Context, load func() (*config.Config, error)) error {
+	c, err := load()
+	if err == nil {
+		err = n.reload(ctx, c, n.recordReload)
+	}
+	if err != nil {
+		n.log.WarnContext(ctx, "not reloaded: everything stays as it was", "err", err)
+		return err
+	}
+	n.log.InfoContext(ctx, "reloaded: certificates, limits and routes are as the file says")
+	return nil
+}
+
+// reload is Reload, whose record is that of routes.
+func (n *Node) reload(ctx context.Context, c *config.Config, record func(ctx context.Context, c *config.Config, routes []string) error) error {
 	if err := fixed(n.config, c); err != nil {
 		return err
 	}
+	pairs, errs := n.pairs(c)
+	if _, err := limit.New(limits(c)); err != nil {
+		errs = append(errs, err)
+	}
+	next := map[string]reached{}
+	if c.Brokers.Edge != nil {
+		var err error
+		if next, err = reach(c.Brokers.Edge, n.reached); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	come, changed := without(next, n.reached)
+	gone, left := without(n.reached, next)
+	if errors.Join(errs...) == nil {
+		errs = append(errs, record(ctx, c, slices.Compact(slices.Sorted(slices.Values(append(changed, left...))))))
+	}
+	if n.edge != nil && errors.Join(errs...) == nil {
+		errs = append(errs, n.edge.SetRoutes(routesOf(next)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		for _, up := range come {
+			up.Close()
+		}
+		return err
+	}
+	n.reached, n.retired = next, append(n.retired, gone...)
+	n.routes.Store(c.Brokers.Edge)
+	for door, pair := range pairs {
+		n.shown[door].Store(pair)
+	}
+	return n.limiter.Set(limits(c))
+}
+
+// pairs returns the certificates of the doors of c that show one.
+func (n *Node) pairs(c *config.Config) (map[string]*tls.Certificate, []error) {
 	pairs := map[string]*tls.Certificate{}
 	var errs []error
 	for door, t := range certificates(c) {
@@ -33,34 +88,27 @@ func (n *Node) Reload(c *config.Config) error {
 		}
 		pairs[door] = &pair
 	}
-	var next []edge.Route
-	if c.Brokers.Edge != nil {
-		var err error
-		if next, err = routes(c.Brokers.Edge); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	if _, err := limit.New(limits(c)); err != nil {
-		errs = append(errs, err)
-	}
-	if n.edge != nil && errs == nil {
-		errs = append(errs, n.edge.SetRoutes(next))
-	}
-	if err := errors.Join(errs...); err != nil {
-		closeUpstreams(next)
-		return err
-	}
-	closeUpstreams(n.reached)
-	n.reached = next
-	if err := n.limiter.Set(limits(c)); err != nil {
-		return err
-	}
-	for door, pair := range pairs {
-		n.shown[door].Store(pair)
-	}
-	n.routes.Store(c.Brokers.Edge)
-	return nil
+	return pairs, errs
 }
+
+// recordReload records that c is taken over, with the routes that are others:
+// who changes them changes what tenants' tokens open.
+func (n *Node) recordReload(ctx context.Context, c *config.Config, routes []string) error {
+	ctx, cancel := context.WithTimeout(ctx, recordTime)
+	defer cancel()
+	receipt, err := n.trail.Append(audit.Record{
+		Kind: audit.Admin, Class: audit.ClassConfig, Time: time.Now(), Operation: "reload", Resources: routes,
+		Detail: fmt.Sprintf("SHA-256 of the whole: %x", sha256.Sum256(c.Show())),
+	})
+	if err != nil {
+		return err
+	}
+	_, err = receipt.Wait(ctx)
+	return err
+}
+
+// recordTime bounds how long a record of the node's own may take.
+const recordTime = 10 * time.Second
 
 // certificates returns what each door of c shows.
 func certificates(c *config.Config) map[string]config.TLS {

@@ -54,6 +54,7 @@ const (
 	ClassToken           Class = 0x0302
 	ClassKey             Class = 0x0303
 	ClassIssuer          Class = 0x0304
+	ClassConfig          Class = 0x0305
 	ClassBoot            Class = 0x0401
 	ClassShutdown        Class = 0x0402
 	ClassGap             Class = 0x0403
@@ -82,6 +83,7 @@ var Classes = []Registered{
 	{ClassToken, "token", []Kind{Admin}, "a token was issued"},
 	{ClassKey, "key", []Kind{Admin}, "a key was made, rotated or destroyed"},
 	{ClassIssuer, "issuer", []Kind{Admin}, "an issuer was added, changed or removed"},
+	{ClassConfig, "config", []Kind{Admin}, "the configuration was read again, and which routes are others"},
 	{ClassBoot, "boot", []Kind{System}, "the log was opened: recovered sizes, and the digest of all heads"},
 	{ClassShutdown, "shutdown", []Kind{System}, "the log was closed in order"},
 	{ClassGap, "gap", []Kind{System}, "records were refused for a while, how many and why"},

@@ -9,10 +9,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/isocore/isocore/admin"
+	"github.com/isocore/isocore/config"
 	"github.com/isocore/isocore/local"
 )
 
@@ -107,14 +110,12 @@ func (u *up) welcome(w io.Writer, at map[string]string) error {
 	if err != nil {
 		return err
 	}
+	c, err := config.Load(filepath.Join(dir, "isocore.yaml"))
+	if err != nil {
+		return err
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, `IsoCore is up.
-
-  edge         http://localhost:%s, before what isocore routes prints
-  PostgreSQL   %s, database app (embedded, sealed)
-  health       http://%s/readyz
-  state        %s
-`, port(at["edge"]), at["postgres"], at["public"], dir)
+	b.WriteString(whereabouts(c, at, dir))
 	if !u.noDemo {
 		fmt.Fprintf(&b, `
 Three tenants have rows in the same tables, under the same numbers. Try:
@@ -127,6 +128,52 @@ Three tenants have rows in the same tables, under the same numbers. Try:
 	fmt.Fprintf(&b, "\nStop it with: %s down\n", program()+u.in())
 	_, err = io.WriteString(w, b.String())
 	return err
+}
+
+// whereabouts says where the node of c answers, and what an application has to
+// be told if that is not where it looks by itself.
+func whereabouts(c *config.Config, at map[string]string, dir string) string {
+	var b strings.Builder
+	b.WriteString("IsoCore is up.\n\n")
+	if e := c.Brokers.Edge; e != nil {
+		fmt.Fprintf(&b, "  edge         %s://localhost:%s, before what isocore routes prints\n", scheme(e.TLS), port(at["edge"]))
+	}
+	fmt.Fprintf(&b, "  PostgreSQL   %s, database app (embedded, sealed)\n", at["postgres"])
+	if at["public"] != "" {
+		fmt.Fprintf(&b, "  health       %s://%s/readyz\n", scheme(c.Admin.TLS), at["public"])
+	}
+	fmt.Fprintf(&b, "  state        %s\n", dir)
+	if flags := notesFlags(c, at); flags != "" {
+		fmt.Fprintf(&b, "\nThese are not the usual ports. The example application needs:\n\n  go run ./examples/notes%s\n", flags)
+	}
+	return b.String()
+}
+
+// notesFlags returns what examples/notes has to be told of a node whose
+// addresses are not the usual ones, and "" if they are.
+func notesFlags(c *config.Config, at map[string]string) string {
+	var b strings.Builder
+	usual := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	if e := c.Brokers.Edge; e != nil {
+		if r, ok := e.Routes["notes"]; ok && r.Upstream.Addr != usual(notesPort) {
+			b.WriteString(" --listen " + r.Upstream.Addr)
+		}
+	}
+	if base := scheme(c.Admin.TLS) + "://" + at["public"]; at["public"] != "" && base != "http://"+usual(publicPort) {
+		b.WriteString(" --jwks " + base + admin.JWKSPath + " --token-endpoint " + base + admin.TokenPath)
+	}
+	if at["postgres"] != usual(postgresPort) {
+		b.WriteString(" --postgres " + at["postgres"])
+	}
+	return b.String()
+}
+
+// scheme returns how a door with this certificate is called.
+func scheme(t config.TLS) string {
+	if t.Off() {
+		return "http"
+	}
+	return "https"
 }
 
 // port returns that of an address.

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -92,15 +93,27 @@ func (o *options) makeStandIn() error {
 	return err
 }
 
+// standInKnown is there once the stand-in was registered: what the operator
+// takes away after that stays away.
+func (o *options) standInKnown() string { return filepath.Join(o.dir, "keys", "idp.registered") }
+
 // standInIdP has the node of isocore up believe the stand-in identity
-// provider, and its organisations stand for the example tenants. It may be
-// done again at each start.
+// provider, and its organisations stand for the example tenants. It is done
+// once; later starts see to the key, and to example tenants that are new.
 func (o *options) standInIdP(ctx context.Context, n *client) error {
 	if err := o.makeStandIn(); err != nil {
 		return err
 	}
 	s, err := o.openStandIn()
 	if err != nil {
+		return err
+	}
+	_, err = os.Lstat(o.standInKnown())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := err == nil
+	if _, there, err := n.standIn(ctx); err != nil || known && !there {
 		return err
 	}
 	is, err := n.register(ctx, s)
@@ -112,14 +125,23 @@ func (o *options) standInIdP(ctx context.Context, n *client) error {
 		return err
 	}
 	for _, t := range tenants {
-		if !isExample(t.Path) {
+		if !isExample(t.Path) || known && !spokenFor(is, organisation(t.Path)) {
 			continue
 		}
 		if is, err = n.speakFor(ctx, is, t); err != nil {
 			return err
 		}
 	}
-	return nil
+	if known {
+		return nil
+	}
+	_, err = save(o.standInKnown(), strings.NewReader("isocore up registered "+standInURL+", and does not do so again while this file is here\n"))
+	return err
+}
+
+// spokenFor reports whether value stands for a tenant, or did for one that is gone.
+func spokenFor(is admin.Issuer, value string) bool {
+	return slices.ContainsFunc(is.Tenants, func(b admin.Binding) bool { return b.Value == value })
 }
 
 func isExample(path string) bool {
@@ -288,9 +310,13 @@ func (o *options) standInToken(ctx context.Context, name, subject string, ttl ti
 		return admin.Token{}, err
 	}
 	value := organisation(p.String())
-	is, _, err := n.standIn(ctx)
+	is, there, err := n.standIn(ctx)
 	if err != nil {
 		return admin.Token{}, err
+	}
+	if !there {
+		return admin.Token{}, hint(errors.New("the node does not believe the stand-in identity provider: it was removed"),
+			"isocore up"+o.in()+" registers it again once "+o.standInKnown()+" is deleted")
 	}
 	speaks := func(b admin.Binding) bool { return b.Value == value && b.State != string(registry.Gone) }
 	if !slices.ContainsFunc(is.Tenants, speaks) {

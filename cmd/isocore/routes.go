@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 
@@ -26,9 +27,9 @@ func newRoutes(o *options) *cobra.Command {
 			}
 			var rows [][]string
 			for _, r := range routes {
-				rows = append(rows, []string{r.Name, r.Host, r.Path, r.Upstream, strings.Join(r.Reach, " ")})
+				rows = append(rows, []string{r.Name, r.Host, r.Path, cmp.Or(r.Partner, "all"), r.Upstream, strings.Join(r.Reach, " ")})
 			}
-			return table(cmd.OutOrStdout(), "ROUTE\tHOST\tPATH\tUPSTREAM\tREACH", rows)
+			return table(cmd.OutOrStdout(), "ROUTE\tHOST\tPATH\tPARTNER\tUPSTREAM\tREACH", rows)
 		},
 	}
 }

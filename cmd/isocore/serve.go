@@ -35,7 +35,7 @@ func newLogger(file io.Writer) *slog.Logger {
 func newServe(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "serve --config FILE", Short: "Serve with stores of your own: production", Args: cobra.NoArgs,
-		Long: "Serve with stores of your own, until it is interrupted: then sessions may end what they are at.\nSIGHUP has the file read again: certificates and limits are taken over, and anything else that changed is refused.",
+		Long: "Serve with stores of your own, until it is interrupted: then sessions may end what they are at.\nSIGHUP has the file read again: certificates, limits and routes are taken over, and anything else that changed is refused.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if o.config == "" {
 				return &misuse{hint(errors.New("serve needs a configuration"), "isocore config example > isocore.yaml; or: isocore up")}
@@ -86,7 +86,7 @@ func (o *options) serve(ctx context.Context, s service) error {
 				fail(err)
 			}
 		case <-hangups:
-			o.reload(s.node, s.load)
+			o.reload(ctx, s.node, s.load)
 		case err := <-s.gone:
 			s.gone = nil
 			fail(err)
@@ -116,16 +116,12 @@ func (s *service) reason() error {
 }
 
 // reload has n take over what may change while it runs, or says why not.
-func (o *options) reload(n *node.Node, load func() (*config.Config, error)) {
-	c, err := load()
-	if err == nil {
-		err = n.Reload(c)
-	}
-	if err != nil {
+func (o *options) reload(ctx context.Context, n *node.Node, load func() (*config.Config, error)) {
+	if err := n.Reload(ctx, load); err != nil {
 		o.step("not reloaded, everything stays as it was: %v", err)
 		return
 	}
-	o.step("reloaded: certificates and limits are as the file says")
+	o.step("reloaded: certificates, limits and routes are as the file says")
 }
 
 func newEndpoints(o *options) *cobra.Command {

@@ -221,7 +221,7 @@ brokers:
     listen: %q
     routes:
       notes: {host: localhost, upstream: "http://%s", reach: ["pg:read", "pg:write"]}
-      notes-of: {host: "{tenant}.localhost", upstream: "http://%s", reach: ["pg:read", "pg:write"]}
+      notes-of: {host: "{tenant}.localhost", partner: home, upstream: "http://%s", reach: ["pg:read", "pg:write"]}
   exchange: {hosts: []}
   postgres:
     listen: %q

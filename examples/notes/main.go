@@ -61,7 +61,13 @@ func parse(args []string) (settings, error) {
 	f.StringVar(&s.postgres, "postgres", "127.0.0.1:7432", "the PostgreSQL broker")
 	f.StringVar(&s.database, "database", "app", "the database")
 	f.BoolVar(&s.buggy, "buggy", false, "forget the WHERE of the search")
-	return s, f.Parse(args)
+	if err := f.Parse(args); err != nil {
+		return s, err
+	}
+	if f.NArg() > 0 {
+		return s, fmt.Errorf("%q is no flag, and there are flags only", f.Arg(0))
+	}
+	return s, nil
 }
 
 // run answers requests until ctx is done.

@@ -318,6 +318,14 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+func TestNothingButFlags(t *testing.T) {
+	for _, args := range [][]string{{"buggy"}, {"--buggy", "true"}, {"--", "--buggy"}, {"--listen"}} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%q is fine", args)
+		}
+	}
+}
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
